@@ -1,0 +1,1 @@
+"""The e-government payment service: orders, a page to pay on, signed payment notices."""

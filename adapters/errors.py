@@ -1,0 +1,34 @@
+"""Three ways in which an agency can fail us, chosen by what the caller should do.
+
+AdapterError (never raised itself)
+ +-- Unavailable   no useful answer: try again later, after asking where the effect is unknown
+ +-- Refused       it will not do this for us (credentials, lawful basis, content): stop, and tell
+ +-- Unsupported   it can not do this at all: never again
+"""
+
+
+class AdapterError(Exception):
+    """Base of this package's errors. Messages never hold personal data."""
+
+
+class Unavailable(AdapterError):
+    """Try again. `outcome_unknown`: the request may have taken effect, so ask before sending it again."""
+
+    def __init__(
+        self, message: str, *, outcome_unknown: bool = False, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Refused(AdapterError):
+    """The agency refused: `code` is the last segment of the problem type it answered with."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Unsupported(AdapterError):
+    """The agency does not know the operation, or answers in a form that is not the contract's."""

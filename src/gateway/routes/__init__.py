@@ -1,0 +1,1 @@
+"""HTTP routes, one module a kind of caller: citizen, agency, identity, tokens, health."""
