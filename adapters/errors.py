@@ -1,9 +1,13 @@
-"""Three ways in which an agency can fail us, chosen by what the caller should do.
+"""Errors of this package, chosen by what the caller should do.
 
 AdapterError (never raised itself)
- +-- Unavailable   no useful answer: try again later, after asking where the effect is unknown
- +-- Refused       it will not do this for us (credentials, lawful basis, content): stop, and tell
- +-- Unsupported   it can not do this at all: never again
+ +-- Unavailable       no useful answer: try again later, after asking where the effect is unknown
+ +-- Refused           it will not do this for us (credentials, lawful basis, content): stop, and tell
+ +-- Unsupported       it can not do this at all: never again
+ +-- SignatureRefused  a signed message is not acceptable: one opaque 401 for its sender
+ +-- Misconfigured     a manifest or deployment file is wrong: do not start, show the sentence
+
+The first three are the ways in which an agency can fail us.
 """
 
 
@@ -32,3 +36,11 @@ class Refused(AdapterError):
 
 class Unsupported(AdapterError):
     """The agency does not know the operation, or answers in a form that is not the contract's."""
+
+
+class SignatureRefused(AdapterError):
+    """A message's signature was refused. The reason is for our log, never for the sender."""
+
+
+class Misconfigured(AdapterError):
+    """A manifest or deployment file cannot be used; the message is one sentence that names file and fault."""
