@@ -26,8 +26,9 @@ MILLISECOND = dt.timedelta(milliseconds=1)
 
 _MACHINE_TIME_MS = {
     "postgresql": text("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"),
-    # unixepoch('subsec') is exact to the millisecond; julianday() loses some of it to rounding.
-    "sqlite": text("SELECT CAST(round(unixepoch('subsec') * 1000) AS INTEGER)"),
+    # Seconds, then the digits behind the point: exact to the millisecond, where julianday() is rounded.
+    # unixepoch('subsec') says the same from SQLite 3.42 on, which is newer than many a Python's.
+    "sqlite": text("SELECT strftime('%s', 'now') * 1000 + substr(strftime('%f', 'now'), 4)"),
 }
 
 
