@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,9 +43,14 @@ def one_of(column: str, words: type) -> CheckConstraint:
 
 def insert_or_ignore(conn: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that leaves an existing row (by any unique key) as it is."""
+    return insert_into(conn, table).on_conflict_do_nothing()
+
+
+def insert_into(conn: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say what to do with an existing row; both databases know ON CONFLICT."""
     if conn.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 data_key = Table(
@@ -90,6 +96,13 @@ lawful_basis = Table(
     Index(None, "case_id", "current"),
     Index(None, "subject", "current", "basis_id"),
     Index(None, "state", "current", "expires_at"),
+    Index(
+        "lawful_basis_one_current_idx",
+        "basis_id",
+        unique=True,
+        postgresql_where=text("current = 1"),
+        sqlite_where=text("current = 1"),
+    ),
 )
 
 # One row a use of one item of a basis: the call is the use, so that a repeated call is not a second one.
