@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import MetaData
 from sqlalchemy.engine import make_url
 
@@ -26,6 +27,10 @@ from consent.keys import FileKeyStore, Vault
 from gateway.db import SqlDatabase
 
 START_SECONDS_MAX = 60
+
+# How fast this machine is at the moment is nothing that a property test claims.
+settings.register_profile("onestop", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("onestop")
 
 
 class Cluster:

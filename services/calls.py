@@ -1,0 +1,329 @@
+"""The outbox: duties towards agencies, kept in SQL until each has had its one answer.
+
+A call is planned in the transaction that made it necessary, together with its log leaf; it may leave once
+that leaf is under a published checkpoint. A worker claims due calls with a lease: expired leases first, then
+by due time, skipping rows that others hold. Every claim raises the fence, so that a worker that lost its
+lease cannot write a result. A claimed call counts as maybe sent until its result says otherwise, and what was
+maybe sent is asked about before it is sent again.
+
+The functions here take the caller's connection and move rows; `services.worker` drives them and
+`services.flow` says what an answer means for a case. Times are machine time.
+"""
+
+import datetime as dt
+import hashlib
+import random
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, and_, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.contract import OperationKind
+from adapters.limits import backoff_seconds
+from consent.database import hint
+from consent.ids import shard_of
+from consent.keys import Vault, open_sealed, seal
+from consent.store import log_entry, log_published
+from services.errors import NotAllowed
+from services.outbox import CLAIMABLE, ENDED, CallStatus, Lease
+from services.store import agency_call
+
+ATTEMPTS_MAX = 12
+TOPIC = "call.ready"
+
+_jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
+
+
+class NewCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call about to be stored, with the log event that authorises it."""
+
+    call_id: UUID
+    case_id: UUID
+    case_number: str
+    agency: str
+    operation: str
+    kind: OperationKind
+    basis_id: UUID | None
+    basis_revision: int | None
+    event_id: UUID
+    body: bytes
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored call, without its body."""
+
+    call_id: UUID
+    case_id: UUID
+    case_number: str
+    agency: str
+    operation: str
+    kind: OperationKind
+    basis_id: UUID | None
+    status: CallStatus
+    maybe_sent: bool
+    attempts: int
+    answer_digest: bytes | None
+    reason: str
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that this worker holds: its lease, its body, and whether to ask before sending."""
+
+    call: Call
+    lease: Lease
+    body: bytes
+    ask_first: bool
+
+
+async def store(conn: AsyncConnection, vault: Vault, calls: Sequence[NewCall], now: dt.datetime) -> None:
+    """Put calls into the outbox, due at once (their leaves permitting)."""
+    rows = []
+    for call in calls:
+        key = await vault.case_key(conn, call.case_id)
+        rows.append(
+            {
+                "call_id": call.call_id,
+                "shard": shard_of(call.call_id),
+                "case_id": call.case_id,
+                "case_number": call.case_number,
+                "agency": call.agency,
+                "operation": call.operation,
+                "kind": call.kind,
+                "basis_id": call.basis_id,
+                "basis_revision": call.basis_revision,
+                "event_id": call.event_id,
+                "digest": hashlib.sha256(call.body).digest(),
+                "body": seal(key, call.body, f"agency_call/{call.call_id}"),
+                "status": CallStatus.READY,
+                "maybe_sent": 0,
+                "attempts": 0,
+                "due_at": now,
+                "fence": 0,
+                "reason": "",
+            }
+        )
+    if rows:
+        await conn.execute(insert(agency_call), rows)
+
+
+async def anything_due(conn: AsyncConnection, now: dt.datetime) -> bool:
+    """Whether a claim would find something, but for other workers' locks."""
+    query = (
+        select(agency_call.c.call_id)
+        .where(
+            or_(
+                and_(agency_call.c.status.in_(CLAIMABLE), agency_call.c.due_at <= now),
+                and_(agency_call.c.status == CallStatus.LEASED, agency_call.c.lease_until <= now),
+            )
+        )
+        .limit(1)
+    )
+    return (await conn.execute(query)).one_or_none() is not None
+
+
+async def claim(
+    conn: AsyncConnection,
+    vault: Vault,
+    owner: UUID,
+    *,
+    now: dt.datetime,
+    lease_seconds: float,
+    limit: int,
+    skip: Sequence[str] = (),
+) -> list[Claimed]:
+    """Lease up to `limit` calls whose leaves are published: expired leases first, then by due time.
+
+    `skip` names agencies that are not called now (breaker open, or all their places taken).
+    """
+    expired = await _claimable(
+        conn,
+        and_(agency_call.c.status == CallStatus.LEASED, agency_call.c.lease_until <= now),
+        agency_call.c.lease_until,
+        limit,
+        skip,
+    )
+    due: Sequence[Row[tuple[object, ...]]] = []
+    if len(expired) < limit:
+        due = await _claimable(
+            conn,
+            and_(agency_call.c.status.in_(CLAIMABLE), agency_call.c.due_at <= now),
+            agency_call.c.due_at,
+            limit - len(expired),
+            skip,
+        )
+    rows = [*expired, *due]
+    if not rows:
+        return []
+    await conn.execute(
+        update(agency_call)
+        .where(agency_call.c.call_id.in_([row.call_id for row in rows]))
+        .values(
+            status=CallStatus.LEASED,
+            lease_owner=owner,
+            lease_until=now + dt.timedelta(seconds=lease_seconds),
+            fence=agency_call.c.fence + 1,
+            attempts=agency_call.c.attempts + 1,
+            maybe_sent=1,
+        )
+    )
+    return [
+        Claimed(
+            call=_call(row),
+            lease=Lease(call_id=row.call_id, owner=owner, fence=row.fence + 1),
+            body=open_sealed(await vault.case_key(conn, row.case_id), row.body, f"agency_call/{row.call_id}"),
+            ask_first=bool(row.maybe_sent),
+        )
+        for row in rows
+    ]
+
+
+async def renew(
+    conn: AsyncConnection, leases: Sequence[Lease], *, now: dt.datetime, lease_seconds: float
+) -> None:
+    """Prolong leases that are still this owner's."""
+    for owner in {lease.owner for lease in leases}:
+        mine = [lease.call_id for lease in leases if lease.owner == owner]
+        await conn.execute(
+            update(agency_call)
+            .where(
+                agency_call.c.call_id.in_(mine),
+                agency_call.c.lease_owner == owner,
+                agency_call.c.status == CallStatus.LEASED,
+            )
+            .values(lease_until=now + dt.timedelta(seconds=lease_seconds))
+        )
+
+
+async def load(conn: AsyncConnection, call_id: UUID, *, lock: bool = False) -> Call | None:
+    """One call; locked where it is about to end."""
+    query = select(agency_call).where(agency_call.c.call_id == call_id)
+    if lock and conn.dialect.name == "postgresql":
+        query = query.with_for_update()
+    row = (await conn.execute(query)).one_or_none()
+    return None if row is None else _call(row)
+
+
+async def body_of(conn: AsyncConnection, vault: Vault, call_id: UUID) -> bytes | None:
+    """The stored body of a call that has not ended."""
+    query = select(agency_call.c.case_id, agency_call.c.body).where(agency_call.c.call_id == call_id)
+    row = (await conn.execute(query)).one_or_none()
+    if row is None or row.body is None:
+        return None
+    return open_sealed(await vault.case_key(conn, row.case_id), row.body, f"agency_call/{call_id}")
+
+
+async def held(conn: AsyncConnection, lease: Lease) -> Call | None:
+    """The call, locked, when the lease still holds it; None when another took over or it has ended."""
+    query = select(agency_call).where(
+        agency_call.c.call_id == lease.call_id,
+        agency_call.c.status == CallStatus.LEASED,
+        agency_call.c.lease_owner == lease.owner,
+        agency_call.c.fence == lease.fence,
+    )
+    if conn.dialect.name == "postgresql":
+        query = query.with_for_update()
+    row = (await conn.execute(query)).one_or_none()
+    return None if row is None else _call(row)
+
+
+async def end(
+    conn: AsyncConnection, call_id: UUID, status: CallStatus, *, reason: str = "", answer: bytes = b""
+) -> None:
+    """End a call for good: its body goes, its fence rises so that no worker's late result counts."""
+    if status not in ENDED:
+        raise ValueError(f"'{status}' does not end a call")
+    await conn.execute(
+        update(agency_call)
+        .where(agency_call.c.call_id == call_id)
+        .values(
+            status=status,
+            reason=reason,
+            body=None,
+            lease_owner=None,
+            lease_until=None,
+            fence=agency_call.c.fence + 1,
+            answer_digest=hashlib.sha256(answer).digest() if answer else None,
+        )
+    )
+
+
+async def again(
+    conn: AsyncConnection,
+    call: Call,
+    status: CallStatus,
+    *,
+    now: dt.datetime,
+    after_seconds: float,
+    reason: str = "",
+    maybe_sent: bool = True,
+    attempt_counts: bool = True,
+) -> None:
+    """Give the lease back and make the call due again later."""
+    await conn.execute(
+        update(agency_call)
+        .where(agency_call.c.call_id == call.call_id)
+        .values(
+            status=status,
+            reason=reason,
+            maybe_sent=int(maybe_sent),
+            attempts=call.attempts if attempt_counts else 0,
+            due_at=now + dt.timedelta(seconds=after_seconds),
+            lease_owner=None,
+            lease_until=None,
+        )
+    )
+    await hint(conn, TOPIC)
+
+
+def check_same_answer(call: Call, answer: bytes) -> None:
+    """A second answer to a call that has ended must be the first one again. Raises NotAllowed."""
+    if call.answer_digest is not None and call.answer_digest != hashlib.sha256(answer).digest():
+        raise NotAllowed("answer", "此案件已有不同的回復", "this call has been answered otherwise before")
+
+
+def delay_seconds(call: Call, retry_after_seconds: float | None) -> float:
+    """How long a failed call rests: the agency's own wish, or back-off with jitter by its attempts."""
+    if retry_after_seconds is not None:
+        return retry_after_seconds
+    return backoff_seconds(call.attempts, _jitter)
+
+
+async def _claimable(
+    conn: AsyncConnection,
+    condition: ColumnElement[bool],
+    order: ColumnElement[dt.datetime],
+    limit: int,
+    skip: Sequence[str],
+) -> Sequence[Row[tuple[object, ...]]]:
+    published = select(log_published.c.size).scalar_subquery()
+    query = (
+        select(agency_call)
+        .join(log_entry, log_entry.c.event_id == agency_call.c.event_id)
+        .where(condition, log_entry.c.idx < published)
+        .order_by(order)
+        .limit(limit)
+    )
+    if skip:
+        query = query.where(agency_call.c.agency.not_in(list(skip)))
+    if conn.dialect.name == "postgresql":
+        query = query.with_for_update(of=agency_call, skip_locked=True)
+    return (await conn.execute(query)).all()
+
+
+def _call(row: Row[tuple[object, ...]]) -> Call:
+    return Call(
+        call_id=row.call_id,
+        case_id=row.case_id,
+        case_number=row.case_number,
+        agency=row.agency,
+        operation=row.operation,
+        kind=OperationKind(row.kind),
+        basis_id=row.basis_id,
+        status=CallStatus(row.status),
+        maybe_sent=bool(row.maybe_sent),
+        attempts=row.attempts,
+        answer_digest=row.answer_digest,
+        reason=row.reason,
+    )

@@ -1,0 +1,112 @@
+"""A person's consents around a case: shown with their notice, granted, refused, withdrawn.
+
+A consent is shown first: the notice is kept under its hash, the record stands in state `shown`, and granting
+names that hash, so that nobody agrees to a text that was not the one on the screen. A grant sets off what the
+service does with it, in the same transaction.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from consent import bases
+from consent.errors import NotPermitted
+from consent.lifecycle import LIVE_STATES, BasisEvent
+from consent.model import BasisState, LawfulBasis
+from services import store
+from services.case import At, Case
+from services.errors import CaseNotFound, NotAllowed
+from services.flow import Flow
+from services.service import Proposal
+
+OPEN_STATES = LIVE_STATES | {BasisState.SHOWN, BasisState.PAUSED}
+
+
+async def propose(conn: AsyncConnection, flow: Flow, case: Case, language: str, at: At) -> Sequence[Proposal]:
+    """Show what the person may consent to; what is shown or granted already is not shown a second time."""
+    service = flow.service_of(case)
+    held = [stored.basis for stored in await bases.of_case(conn, flow.vault, case.case_id)]
+    proposals = service.proposals(case, language, at)
+    shown: list[Proposal] = []
+    for proposal in proposals:
+        known = _open_one(held, proposal.basis)
+        if known is None:
+            await bases.keep_notice(conn, proposal.notice)
+            await bases.record(conn, flow.vault, [proposal.basis])
+            shown.append(proposal)
+        else:
+            shown.append(Proposal(basis=known, notice=proposal.notice))
+    return shown
+
+
+async def grant(
+    conn: AsyncConnection,
+    flow: Flow,
+    basis_id: UUID,
+    person: str,
+    *,
+    notice_sha256: str,
+    changes: dict[str, object],
+    at: At,
+) -> LawfulBasis:
+    """Grant a consent that was shown, by the notice's hash. `changes` are the assurance of the act."""
+    stored = await own(conn, flow, basis_id, person)
+    if stored.notice_sha256 != notice_sha256:
+        raise NotAllowed(
+            "grant", "告知內容已更新，請重新閱讀", "the notice named is not the one that was shown"
+        )
+    case = await _case_of(conn, flow, stored)
+    granted = await bases.move(conn, flow.vault, basis_id, BasisEvent.GRANT, changes=changes)
+    for item in granted.grants:
+        moves = flow.service_of(case).consent_granted(case, item.resource, at)
+        case = await flow.carry_out(conn, case, moves, actor=person, at=at)
+    return granted
+
+
+async def refuse(conn: AsyncConnection, flow: Flow, basis_id: UUID, person: str) -> LawfulBasis:
+    """Refuse a consent that was shown."""
+    await own(conn, flow, basis_id, person)
+    return await bases.move(conn, flow.vault, basis_id, BasisEvent.REFUSE)
+
+
+async def withdraw(conn: AsyncConnection, flow: Flow, basis_id: UUID, person: str) -> LawfulBasis:
+    """Withdraw a consent; from this commit on nothing leaves or comes in under it. Idempotent.
+
+    Raises NotAllowed for a basis that is not the person's to withdraw: its way is the application itself.
+    """
+    basis = await own(conn, flow, basis_id, person)
+    if not basis.kind.is_consent:
+        raise NotAllowed(
+            "withdraw",
+            "此項依法律規定辦理，不以同意為依據；可撤回申請案",
+            "this access rests on the law, not on consent; the application itself can be withdrawn",
+        )
+    return await bases.move(conn, flow.vault, basis_id, BasisEvent.WITHDRAW)
+
+
+async def own(conn: AsyncConnection, flow: Flow, basis_id: UUID, person: str) -> LawfulBasis:
+    """A person's own basis. Raises CaseNotFound for another's and for none."""
+    try:
+        stored = await bases.load(conn, flow.vault, basis_id)
+    except NotPermitted:
+        raise CaseNotFound("no such record") from None
+    if stored.basis.subject != person:
+        raise CaseNotFound("no such record")
+    return stored.basis
+
+
+async def _case_of(conn: AsyncConnection, flow: Flow, basis: LawfulBasis) -> Case:
+    if basis.case_id is None:
+        raise CaseNotFound("no such case")
+    return await store.load_case(conn, flow.vault, basis.case_id, lock=True)
+
+
+def _open_one(held: Sequence[LawfulBasis], wanted: LawfulBasis) -> LawfulBasis | None:
+    """The open record that already covers what would be shown, in the same language when only shown."""
+    for basis in held:
+        same = basis.purpose_code == wanted.purpose_code and basis.grants == wanted.grants
+        settled = basis.state is not BasisState.SHOWN or basis.notice_sha256 == wanted.notice_sha256
+        if same and settled and basis.state in OPEN_STATES:
+            return basis
+    return None

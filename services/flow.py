@@ -1,0 +1,411 @@
+"""The orchestration: what an event sets off, and what an agency's answer means. The only place that does both.
+
+`advance` appends events to a case, lets the service react, and carries its moves out: further events, agency
+calls with their log leaves, timers, bases that begin or end. All of it is in the caller's transaction, so that
+a case never stands between two states and no call exists without its reason.
+
+`answer` is where data comes in: the lawful basis is checked again as it is now, what lies beyond it is dropped
+and logged before anything is stored, and only then does the answer's strict shape apply.
+"""
+
+import datetime as dt
+from collections import deque
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import delete, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.contract import Operation, OperationKind, Request, members_of
+from adapters.errors import Unsupported
+from consent import bases, log, policy
+from consent.errors import NotPermitted
+from consent.ids import uuid7
+from consent.keys import Vault
+from consent.lifecycle import LIVE_STATES, BasisEvent
+from consent.model import Authority, BasisState, EventType, Grant, LogEvent, Permit
+from services import calls, documents, store
+from services import events as ev
+from services.case import At, Case, evolve, new_number
+from services.errors import CaseNotFound, ServiceNotFound
+from services.outbox import CallStatus
+from services.service import Moves, PlannedCall, Service
+
+EVENTS_MAX = 200
+SYSTEM = "system"
+
+Operations = Mapping[str, Mapping[str, Operation]]  # agency name -> operation name -> operation
+
+
+class Flow:
+    """Moves cases. Holds no state of its own: any number of processes may have one."""
+
+    def __init__(
+        self, vault: Vault, services: Mapping[str, Service], operations: Operations, callback_url: str
+    ) -> None:
+        self.vault = vault
+        self.services = services
+        self._operations = operations
+        self._callback_url = callback_url
+
+    def service_of(self, case: Case) -> Service:
+        """The service a case is for."""
+        return self.service(case.service)
+
+    def service(self, service_id: str) -> Service:
+        """A service by id. Raises ServiceNotFound."""
+        try:
+            return self.services[service_id]
+        except KeyError:
+            raise ServiceNotFound(f"there is no service '{service_id}'") from None
+
+    def operation(self, agency: str, name: str) -> Operation:
+        """An agency's operation. Raises Unsupported."""
+        try:
+            return self._operations[agency][name]
+        except KeyError:
+            raise Unsupported(f"agency '{agency}' has no operation '{name}'") from None
+
+    async def open_case(self, conn: AsyncConnection, service_id: str, applicant: str, language: str) -> Case:
+        """A new draft."""
+        at = await store.now(conn)
+        self.service(service_id).edition_on(at.legal_date)
+        case = Case(
+            case_id=uuid7(), number=new_number(at.legal_date), service=service_id, applicant=applicant
+        )
+        await store.insert_case(conn, self.vault, case, at)
+        return await self.advance(conn, case, [ev.Created(language=language)], actor=applicant, at=at)
+
+    async def advance(
+        self, conn: AsyncConnection, case: Case, first: Sequence[ev.CaseEvent], *, actor: str, at: At
+    ) -> Case:
+        """Append the events and everything that follows from them; returns the case as it then is.
+
+        The caller holds the case (loaded with `lock=True`, or just made).
+        """
+        service = self.service_of(case)
+        queue = deque(first)
+        added: list[tuple[int, ev.CaseEvent]] = []
+        while queue:
+            if len(added) >= EVENTS_MAX:
+                raise RuntimeError(f"one step of service '{case.service}' made over {EVENTS_MAX} events")
+            event = queue.popleft()
+            case = evolve(case, event, at)
+            added.append((case.seq, event))
+            queue.extend(await self._carry_out(conn, case, service.react(case, event, at), at))
+        await store.save_case(conn, self.vault, case, added, actor, at)
+        return case
+
+    async def carry_out(self, conn: AsyncConnection, case: Case, moves: Moves, *, actor: str, at: At) -> Case:
+        """Carry out moves that no event caused (a consent was granted)."""
+        return await self.advance(
+            conn, case, await self._carry_out(conn, case, moves, at), actor=actor, at=at
+        )
+
+    async def answer(self, conn: AsyncConnection, call: calls.Call, raw: bytes, at: At) -> None:
+        """Take an agency's answer in: check, filter, log, end the call, move the case.
+
+        Raises Unsupported when the answer has not the operation's shape. A basis that no longer holds
+        withholds the answer: nothing of it is stored, and the case is told that the call failed.
+        """
+        operation = self.operation(call.agency, call.operation)
+        case = await store.load_case(conn, self.vault, call.case_id, lock=True)
+        try:
+            grant, stored = await self._answer_grant(conn, call, operation, at)
+        except NotPermitted as error:
+            await self._log(conn, case, call, EventType.DATA_WITHHELD, details={"reason": error.reason})
+            await self._fail(conn, case, call, CallStatus.REFUSED, f"withheld: {error.reason}", at)
+            return
+        data = _object(raw)
+        allowed = operation.answer.__struct_fields__ if grant is None else grant.fields
+        released = policy.release(allowed, data)
+        try:
+            msgspec.convert(released.data, operation.answer)
+        except msgspec.ValidationError as error:
+            raise Unsupported(f"the answer to '{call.operation}' has not the contract's shape") from error
+        await calls.end(conn, call.call_id, CallStatus.DONE, answer=raw)
+        if stored is not None:
+            await self._log(conn, case, call, EventType.DATA_RELEASED, stored, released.fields)
+        if released.surplus:
+            await self._log(conn, case, call, EventType.DATA_SURPLUS, stored, _named(released.surplus))
+        if stored is not None and await bases.spent(conn, stored.basis):
+            await bases.move(conn, self.vault, stored.basis.basis_id, BasisEvent.CONSUME)
+        answered = ev.CallAnswered(
+            call=call.call_id, agency=call.agency, operation=call.operation, data=released.data
+        )
+        await self.advance(conn, case, [answered], actor=call.agency, at=at)
+
+    async def fail(
+        self, conn: AsyncConnection, call: calls.Call, status: CallStatus, reason: str, at: At
+    ) -> None:
+        """End a call without an answer, and tell its case."""
+        case = await store.load_case(conn, self.vault, call.case_id, lock=True)
+        await self._fail(conn, case, call, status, reason, at)
+
+    async def withhold(self, conn: AsyncConnection, call: calls.Call, error: NotPermitted, at: At) -> None:
+        """End a call that its lawful basis no longer covers before it left, and log that it did not."""
+        case = await store.load_case(conn, self.vault, call.case_id, lock=True)
+        await self._log(conn, case, call, EventType.DATA_WITHHELD, details={"reason": error.reason})
+        await self._fail(conn, case, call, CallStatus.REFUSED, f"not permitted: {error.reason}", at)
+
+    async def authorities(
+        self, conn: AsyncConnection, claimed: Sequence[calls.Call], now: dt.datetime
+    ) -> list[Permit | Authority | NotPermitted]:
+        """What each call may be made with, by its basis as it is now; a refusal where there is nothing."""
+        wanted = {call.basis_id for call in claimed if call.basis_id is not None}
+        held = await bases.load_many(conn, self.vault, wanted) if wanted else {}
+        return [self._authority(call, held, now) for call in claimed]
+
+    def _authority(
+        self, call: calls.Call, held: Mapping[UUID, bases.StoredBasis], now: dt.datetime
+    ) -> Permit | Authority | NotPermitted:
+        operation = self.operation(call.agency, call.operation)
+        if call.basis_id is None:
+            return Authority(
+                call_id=call.call_id,
+                case_reference=call.case_number,
+                agency=call.agency,
+                resource=operation.resource,
+                ground=operation.ground,
+            )
+        stored = held[call.basis_id]
+        try:
+            return policy.permit(
+                stored.basis,
+                sha256=stored.sha256,
+                call_id=call.call_id,
+                agency=call.agency,
+                resource=operation.resource,
+                fields=(),
+                status=stored.status,
+                now=now,
+            )
+        except NotPermitted as error:
+            return error
+
+    async def _fail(
+        self, conn: AsyncConnection, case: Case, call: calls.Call, status: CallStatus, reason: str, at: At
+    ) -> None:
+        await calls.end(conn, call.call_id, status, reason=reason)
+        failed = ev.CallFailed(
+            call=call.call_id, agency=call.agency, operation=call.operation, status=status, reason=reason
+        )
+        await self.advance(conn, case, [failed], actor=SYSTEM, at=at)
+
+    async def _carry_out(self, conn: AsyncConnection, case: Case, moves: Moves, at: At) -> list[ev.CaseEvent]:
+        """Do what the moves ask for beyond events; returns the events that this and they make."""
+        if moves.take_effect:
+            await self._move_bases(conn, case, BasisState.RECORDED, BasisEvent.TAKE_EFFECT)
+        following: list[ev.CaseEvent] = list(moves.events)
+        if moves.calls:
+            following.extend(await self._plan(conn, case, moves.calls, at))
+        for timer in moves.timers:
+            await _set_timer(conn, case.case_id, timer.name, timer.due_at)
+        if moves.issue_outcome:
+            following.append(await self._issue(conn, case))
+        if moves.end_bases:
+            await self._move_bases(conn, case, BasisState.RECORDED, BasisEvent.END)
+            await self._move_bases(conn, case, BasisState.IN_FORCE, BasisEvent.END)
+        return following
+
+    async def _plan(
+        self, conn: AsyncConnection, case: Case, planned: Sequence[PlannedCall], at: At
+    ) -> list[ev.CaseEvent]:
+        """Store calls with the log leaves that authorise them; one that no basis covers fails at once."""
+        held = await bases.of_case(conn, self.vault, case.case_id)
+        following: list[ev.CaseEvent] = []
+        authorised: list[tuple[calls.NewCall, LogEvent]] = []
+        for wanted in planned:
+            call_id = uuid7()
+            try:
+                authorised.append(await self._authorise(conn, case, wanted, call_id, held, at))
+            except NotPermitted as error:
+                following.append(
+                    ev.CallFailed(
+                        call=call_id,
+                        agency=wanted.agency,
+                        operation=wanted.operation,
+                        status=CallStatus.REFUSED,
+                        reason=f"not permitted: {error.reason}",
+                    )
+                )
+            else:
+                following.append(
+                    ev.CallPlanned(call=call_id, agency=wanted.agency, operation=wanted.operation)
+                )
+        event_ids = await log.append(conn, self.vault, [event for _, event in authorised])
+        stored = [
+            msgspec.structs.replace(call, event_id=event_id)
+            for (call, _), event_id in zip(authorised, event_ids, strict=True)
+        ]
+        await calls.store(conn, self.vault, stored, at.machine)
+        return following
+
+    async def _authorise(
+        self,
+        conn: AsyncConnection,
+        case: Case,
+        wanted: PlannedCall,
+        call_id: UUID,
+        held: Sequence[bases.StoredBasis],
+        at: At,
+    ) -> tuple[calls.NewCall, LogEvent]:
+        """The call as it will be stored and the log event that states why it may be made."""
+        operation = self.operation(wanted.agency, wanted.operation)
+        data = msgspec.json.encode(wanted.data)
+        basis = None
+        purpose = operation.ground
+        fields: tuple[str, ...] = ()
+        if operation.kind is OperationKind.DATA:
+            found = _covering(held, wanted.agency, operation.resource)
+            item, grant = policy.item_for(found.basis, wanted.agency, operation.resource)
+            policy.permit(
+                found.basis,
+                sha256=found.sha256,
+                call_id=call_id,
+                agency=wanted.agency,
+                resource=operation.resource,
+                fields=members_of(_object(data)),
+                status=found.status,
+                now=at.machine,
+            )
+            await bases.use(conn, found.basis.basis_id, item, grant, call_id)
+            basis, purpose, fields = found.basis, found.basis.purpose_code, grant.fields
+        body = Request(
+            call=call_id,
+            case=case.number,
+            purpose=purpose,
+            filed_at=_rfc3339(case.submitted_at),
+            callback=self._callback_url,
+            data=msgspec.Raw(data),
+        )
+        call = calls.NewCall(
+            call_id=call_id,
+            case_id=case.case_id,
+            case_number=case.number,
+            agency=wanted.agency,
+            operation=wanted.operation,
+            kind=operation.kind,
+            basis_id=basis.basis_id if basis else None,
+            basis_revision=basis.revision if basis else None,
+            event_id=call_id,  # replaced by the leaf's own id once it is appended
+            body=msgspec.json.encode(body),
+        )
+        event = LogEvent(
+            type=EventType.CALL_AUTHORIZED,
+            subject=case.applicant,
+            agency=wanted.agency,
+            basis=basis.kind if basis else "",
+            basis_id=str(basis.basis_id) if basis else "",
+            call=str(call_id),
+            case=str(case.case_id),
+            purpose=purpose,
+            fields=fields,
+            details={"operation": wanted.operation},
+        )
+        return call, event
+
+    async def _answer_grant(
+        self, conn: AsyncConnection, call: calls.Call, operation: Operation, at: At
+    ) -> tuple[Grant | None, bases.StoredBasis | None]:
+        """The item under which an answer may come in, checked as the basis is now; none for control calls."""
+        if call.basis_id is None:
+            return None, None
+        stored = await bases.load(conn, self.vault, call.basis_id, lock=True)
+        policy.permit(
+            stored.basis,
+            sha256=stored.sha256,
+            call_id=call.call_id,
+            agency=call.agency,
+            resource=operation.resource,
+            fields=(),
+            status=stored.status,
+            now=at.machine,
+        )
+        return policy.item_for(stored.basis, call.agency, operation.resource)[1], stored
+
+    async def _log(
+        self,
+        conn: AsyncConnection,
+        case: Case,
+        call: calls.Call,
+        event_type: EventType,
+        stored: bases.StoredBasis | None = None,
+        fields: tuple[str, ...] = (),
+        details: dict[str, str] | None = None,
+    ) -> None:
+        basis = stored.basis if stored else None
+        event = LogEvent(
+            type=event_type,
+            subject=case.applicant,
+            agency=call.agency,
+            basis=basis.kind if basis else "",
+            basis_id=str(call.basis_id or ""),
+            call=str(call.call_id),
+            case=str(case.case_id),
+            purpose=basis.purpose_code if basis else "",
+            fields=fields,
+            details={"operation": call.operation, **(details or {})},
+        )
+        await log.append(conn, self.vault, [event])
+
+    async def _move_bases(
+        self, conn: AsyncConnection, case: Case, state: BasisState, event: BasisEvent
+    ) -> None:
+        for stored in await bases.of_case(conn, self.vault, case.case_id):
+            if stored.basis.state is state:
+                await bases.move(conn, self.vault, stored.basis.basis_id, event)
+
+    async def _issue(self, conn: AsyncConnection, case: Case) -> ev.OutcomeIssued:
+        content = self.service_of(case).render_outcome(case)
+        issued = await documents.keep(
+            conn, self.vault, case.case_id, slot="outcome", media_type="application/pdf", content=content
+        )
+        return ev.OutcomeIssued(document=issued)
+
+
+def _covering(held: Sequence[bases.StoredBasis], agency: str, resource: str) -> bases.StoredBasis:
+    """The basis for an agency and resource: a live one before any other, the newest before older ones."""
+    covering = [
+        stored
+        for stored in held
+        if any(grant.agency == agency and grant.resource == resource for grant in stored.basis.grants)
+    ]
+    if not covering:
+        raise NotPermitted("no-basis", f"no lawful basis covers {resource} at {agency}")
+    live = [stored for stored in covering if stored.basis.state in LIVE_STATES]
+    return (live or covering)[-1]
+
+
+def _object(raw: bytes) -> dict[str, object]:
+    """A JSON object's raw members. Raises Unsupported for anything else."""
+    try:
+        return msgspec.json.decode(raw, type=dict[str, object])
+    except msgspec.DecodeError as error:
+        raise Unsupported("the answer is not a JSON object") from error
+
+
+def _named_documents(body: bytes) -> set[str]:
+    """Ids of the documents that a stored request refers to."""
+    data = _object(bytes(msgspec.json.decode(body, type=Request).data))
+    named = data.get("documents", [])
+    return {str(item["document"]) for item in named} if isinstance(named, list) else set()
+
+
+def _named(surplus: Sequence[str]) -> tuple[str, ...]:
+    """Names of surplus members as the log may hold them: an agency chose these words, so they are bounded."""
+    names_max, length_max = 50, 80
+    return tuple(name[:length_max] for name in surplus[:names_max])
+
+
+def _rfc3339(instant: dt.datetime | None) -> str:
+    return "" if instant is None else instant.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+async def _set_timer(conn: AsyncConnection, case_id: UUID, name: str, due_at: dt.datetime | None) -> None:
+    await conn.execute(
+        delete(store.timer).where(store.timer.c.case_id == case_id, store.timer.c.name == name)
+    )
+    if due_at is not None:
+        await conn.execute(insert(store.timer), {"case_id": case_id, "name": name, "due_at": due_at})
