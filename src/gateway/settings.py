@@ -20,7 +20,11 @@ WORKERS_MAX = 64
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class SettingRefused(Exception):
+class StartRefused(Exception):
+    """The gateway does not start in doubt. The message is one sentence for the operator."""
+
+
+class SettingRefused(StartRefused):
     """A setting cannot be used. The message is one sentence for the operator and holds no secret."""
 
 
