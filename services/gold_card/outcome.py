@@ -1,0 +1,178 @@
+"""The notice of the result (核准結果通知), as PDF.
+
+It tells what was decided; it is never the card, which the immigration agency prints. The document is PDF/A-2a
+and PDF/UA-1 (tagged, titled, in zh-TW with English beside it) with an embedded font, and the same facts give
+the same bytes. Facts reach the template as data, never as source text.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+import pylopdf_fonts_zh_tw
+import typst
+
+from services.events import PermitEffect
+from services.gold_card.edition import Edition
+from services.text import Text
+
+TITLE = Text("就業金卡核准結果通知", "Employment Gold Card: notice of the result")
+_ISSUER = "內政部移民署（單一服務窗口）"
+_FOOTER = Text("本文件為電子文件，列印本無須用印。", "This is an electronic document.")
+_NOT_THE_CARD = Text(
+    "本通知非就業金卡。卡片由內政部移民署製發，請依下列方式領取。",
+    "This notice is not the card. The National Immigration Agency issues the card; collect it as stated below.",
+)
+_COLUMN_ITEM = Text("項目", "Item")
+_COLUMN_VALUE = Text("內容", "Content")
+_FOLLOW_UPS = Text("領卡後應注意事項", "What to know afterwards")
+_CASE = Text("案件", "The case")
+_PERMITS = Text("核准之許可", "The permits")
+_STATUS = {
+    "granted": Text("核准", "granted"),
+    "exempt": Text("免辦", "not needed"),
+    "not_applicable": Text("不適用", "not applicable"),
+    "replaced_by": Text("由其他許可取代", "replaced by another permit"),
+}
+_PERMIT_TITLES = {
+    "work_permit": Text("工作許可", "Work permit"),
+    "resident_visa": Text("居留簽證", "Resident visa"),
+    "alien_resident_certificate": Text("外僑居留證", "Alien resident certificate"),
+    "re_entry_permit": Text("重入國許可", "Re-entry permit"),
+}
+
+
+class OutcomeFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the notice says: the case, the holder, the card's dates, the permits."""
+
+    case_number: str
+    filed_on: dt.date
+    decided_on: dt.date
+    holder: str
+    chinese_name: str
+    nationality: str
+    field: str
+    card_number: str
+    valid_from: dt.date
+    valid_to: dt.date
+    collection_station: str
+    permits: Mapping[str, PermitEffect]
+
+
+class _Row(msgspec.Struct, frozen=True):
+    label: Text
+    value: Text
+
+
+class _Section(msgspec.Struct, frozen=True):
+    title: Text
+    rows: tuple[_Row, ...]
+
+
+class _Template(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts as the template takes them."""
+
+    title: str
+    title_en: str
+    issuer: str
+    footer: str
+    not_the_card: Text
+    column_item: Text
+    column_value: Text
+    sections: tuple[_Section, ...]
+    follow_ups_title: Text
+    follow_ups: tuple[Text, ...]
+
+
+def render(facts: OutcomeFacts, edition: Edition) -> bytes:
+    """The notice as PDF; the same facts give the same bytes."""
+    return _compile(_template(facts, edition), facts.decided_on)
+
+
+def _template(facts: OutcomeFacts, edition: Edition) -> _Template:
+    return _Template(
+        title=TITLE.zh,
+        title_en=TITLE.en,
+        issuer=_ISSUER,
+        footer=f"{_FOOTER.zh} {_FOOTER.en}",
+        not_the_card=_NOT_THE_CARD,
+        column_item=_COLUMN_ITEM,
+        column_value=_COLUMN_VALUE,
+        sections=(_case(facts, edition), _permits(facts)),
+        follow_ups_title=_FOLLOW_UPS,
+        follow_ups=tuple(entry.text for entry in edition.follow_ups),
+    )
+
+
+def _case(facts: OutcomeFacts, edition: Edition) -> _Section:
+    field = edition.field(facts.field)
+    station = next((s.title for s in edition.stations if s.id == facts.collection_station), None)
+    holder = f"{facts.holder}（{facts.chinese_name}）" if facts.chinese_name else facts.holder
+    validity = Text(
+        f"{facts.valid_from} 至 {facts.valid_to}（許可辦法第6條：自核發之翌日起算）",
+        f"{facts.valid_from} to {facts.valid_to}, from the day after issue (許可辦法 §6)",
+    )
+    return _Section(
+        _CASE,
+        (
+            _Row(Text("案號", "Case number"), _same(facts.case_number)),
+            _Row(Text("申請日", "Filed on"), _same(str(facts.filed_on))),
+            _Row(Text("核准日", "Decided on"), _same(str(facts.decided_on))),
+            _Row(Text("申請人", "Applicant"), _same(holder)),
+            _Row(Text("國籍", "Nationality"), _same(facts.nationality)),
+            _Row(Text("專業領域", "Field of expertise"), field.title if field else _same(facts.field)),
+            _Row(Text("卡號", "Card number"), _same(facts.card_number)),
+            _Row(Text("卡片效期", "Validity of the card"), validity),
+            _Row(
+                Text("領卡地點", "Collection"),
+                station or _same(facts.collection_station),
+            ),
+        ),
+    )
+
+
+def _permits(facts: OutcomeFacts) -> _Section:
+    rows = []
+    for permit_id, effect in facts.permits.items():
+        status = _STATUS[effect.status]
+        dates = f"：{effect.valid_from} – {effect.valid_to}" if effect.valid_from else ""
+        rows.append(
+            _Row(
+                _PERMIT_TITLES.get(permit_id, _same(permit_id)),
+                Text(f"{status.zh} {status.en}{dates}", effect.basis),
+            )
+        )
+    return _Section(_PERMITS, tuple(rows))
+
+
+def _same(value: str) -> Text:
+    """A value that is written alike in both languages is shown once."""
+    return Text(value, "")
+
+
+@cache
+def _fonts() -> typst.Fonts:
+    """Noto Sans TC, and nothing of the machine that renders."""
+    return typst.Fonts(
+        include_system_fonts=False,
+        include_embedded_fonts=False,
+        font_paths=[pylopdf_fonts_zh_tw.sans_path().parent],
+    )
+
+
+def _compile(template: _Template, made_on: dt.date) -> bytes:
+    source = files("services.gold_card").joinpath("outcome.typ").read_bytes()
+    pdf, warnings = typst.compile_with_warnings(
+        source,
+        font_paths=_fonts(),
+        format="pdf",
+        sys_inputs={"facts": msgspec.json.encode(template).decode()},
+        pdf_standards=["a-2a", "ua-1"],
+        timestamp=dt.datetime.combine(made_on, dt.time(), tzinfo=dt.UTC),
+    )
+    if warnings or not isinstance(pdf, bytes):
+        # A missing font is only a warning to the compiler, and would leave the pages empty.
+        raise RuntimeError(f"the notice was not rendered: {[str(warning) for warning in warnings]}")
+    return pdf
