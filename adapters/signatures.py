@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from http_message_signatures import (
     HTTPMessageSigner,
@@ -35,11 +34,11 @@ from http_message_signatures.exceptions import HTTPMessageSignaturesException
 
 from adapters.contract import SIGNATURE_SECONDS_MAX, SIGNATURE_TAG
 from adapters.errors import SignatureRefused
+from consent.jws import thumbprint as thumbprint  # what `keyid` holds, for whoever looks keys up
 
 CLOCK_SKEW_SECONDS_MAX = 10  # the same as for tokens
-FIELD_BYTES_MAX = 8192  # the largest token we accept has this size, and stands in `authorization`
+FIELD_BYTES_MAX = 8200  # `authorization` with the largest token that is accepted, 8 KiB
 NONCE_BYTES = 16
-COORDINATE_BYTES = 32
 DIGEST = "content-digest"
 LABEL = "sig"
 _READ = ("signature", "signature-input", DIGEST)
@@ -48,18 +47,6 @@ _READ = ("signature", "signature-input", DIGEST)
 def content_digest(body: bytes) -> str:
     """The value of `Content-Digest` for a body (RFC 9530, section 2), SHA-256."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
-
-
-def thumbprint(key: ec.EllipticCurvePublicKey) -> str:
-    """RFC 7638 thumbprint (SHA-256, unpadded base64url) of a P-256 public key: what `keyid` holds."""
-    numbers = key.public_numbers()
-    members = {
-        "crv": "P-256",
-        "kty": "EC",
-        "x": _base64url(numbers.x.to_bytes(COORDINATE_BYTES)),
-        "y": _base64url(numbers.y.to_bytes(COORDINATE_BYTES)),
-    }
-    return _base64url(hashlib.sha256(msgspec.json.encode(members)).digest())
 
 
 def sign(
@@ -189,7 +176,3 @@ class _Verifier(HTTPMessageVerifier):
             raise InvalidSignature(f"a signature lives at most {SIGNATURE_SECONDS_MAX} seconds")
         if not created - CLOCK_SKEW_SECONDS_MAX <= self._now <= expires + CLOCK_SKEW_SECONDS_MAX:
             raise InvalidSignature("the present is not between created and expires")
-
-
-def _base64url(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
