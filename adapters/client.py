@@ -146,7 +146,7 @@ class AgencyClient:
         return self._operations
 
     async def send(self, call: OutgoingCall) -> Reply:
-        """See `Agency`. Raises NotPermitted for an expired permit, ValueError for one that is for another call."""
+        """See `Agency`. Raises NotPermitted for an expired permit, ValueError for one of another call."""
         self._check(call)
         url = f"{self._endpoint}/operations/{call.operation}"
         async with self._counted():
