@@ -259,7 +259,7 @@ def _finding(pointer: str, keyword: str, facts: dict[str, Any], severity: Severi
 
 
 def _inlined(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema without references (the structs of a form do not recurse) and without Python's names and docstrings."""
+    """The schema without references (a form's structs do not recurse) and without Python's names and docs."""
     if "$ref" in schema:
         return _inlined(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
     inlined = {key: value for key, value in schema.items() if key not in {"title", "description", "$defs"}}

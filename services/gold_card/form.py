@@ -9,8 +9,7 @@ An optional part is absent, never null. Every text and every list has a bound.
 """
 
 import datetime as dt
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -193,15 +192,3 @@ class GoldCardForm(Part, frozen=True, kw_only=True):
 
 
 FORM = Form(GoldCardForm)
-
-
-def with_residence(form: GoldCardForm, fetched: Mapping[str, Any] | None) -> GoldCardForm:
-    """The form with the certificate that the immigration agency supplied (`nia.residence`), where it did.
-
-    A certificate that the person filled in by hand gives way only when the form says that it is fetched.
-    """
-    if form.stay.residence_record != "fetched":
-        return form
-    arc = (fetched or {}).get("arc")
-    supplied = UNSET if arc is None else msgspec.convert(arc, ArcPart)
-    return msgspec.structs.replace(form, arc=supplied)

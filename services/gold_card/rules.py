@@ -107,18 +107,18 @@ def _stay(form: GoldCardForm, legal_date: dt.date, edition: Edition) -> Iterator
         return
     if not form.contact.address_taiwan:
         yield _finding("/contact/address_taiwan", "required", _REQUIRED, _RULES_2)
-    if isinstance(stay.entered_on, UnsetType):
-        yield _finding("/stay/entered_on", "required", _REQUIRED, _RULES_2)
-    elif stay.entered_on > legal_date:
+    if not isinstance(stay.entered_on, UnsetType) and stay.entered_on > legal_date:
         yield _finding("/stay/entered_on", "in_the_future", _IN_THE_FUTURE)
-    if isinstance(stay.expires_on, UnsetType):
-        yield _finding("/stay/expires_on", "required", _REQUIRED, _RULES_2)
-    elif stay.expires_on < legal_date:
-        yield _finding(
-            "/stay/expires_on", "stay_expired", Text("停留、居留期限已過", "the permitted stay is over")
-        )
-    if stay.status == "arc":
-        yield from _arc(form, legal_date)
+    if not isinstance(stay.expires_on, UnsetType) and stay.expires_on < legal_date:
+        yield _finding("/stay/expires_on", "stay_expired", Text("停留期限已過", "the permitted stay is over"))
+    yield from _arc(form, legal_date) if stay.status == "arc" else _visit(form)
+
+
+def _visit(form: GoldCardForm) -> Iterator[Finding]:
+    """The dates of a visit, which no certificate states."""
+    for name, value in (("entered_on", form.stay.entered_on), ("expires_on", form.stay.expires_on)):
+        if isinstance(value, UnsetType):
+            yield _finding(f"/stay/{name}", "required", _REQUIRED, _RULES_2)
 
 
 def _arc(form: GoldCardForm, legal_date: dt.date) -> Iterator[Finding]:
