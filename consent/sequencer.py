@@ -42,10 +42,16 @@ BATCH_LEAVES_MAX = 4_096
 POLL_SECONDS = 0.1
 PUBLISH_ATTEMPTS_MAX = 3
 BACKOFF_SECONDS_MAX = 5.0
-_DRAIN_LOCK = 0x6F6E6573746F7002
-_DRAIN_LIMITS = text(
+# The lock of step 1, with its limits, in one round trip; the limits end with the transaction.
+_LOCK_DRAIN = text(
     "SELECT set_config('idle_in_transaction_session_timeout', '2s', true),"
-    " set_config('lock_timeout', '5s', true)"
+    " set_config('lock_timeout', '5s', true), pg_advisory_xact_lock(7885099)"
+)
+# What there is to do: the newest head's size, the published size, whether anything is pending.
+_STATE = select(
+    select(func.max(log_head.c.size)).scalar_subquery().label("size"),
+    select(log_published.c.size).scalar_subquery().label("published"),
+    exists().select_from(log_pending).label("pending"),
 )
 
 _logger = structlog.get_logger(__name__)
@@ -87,11 +93,11 @@ class Sequencer:
         Raises LogFault when the stored tree or the second store contradicts the log.
         """
         async with self._database.read() as conn:
-            unpublished = await _unpublished_head(conn)
-            pending = (await conn.execute(select(exists().select_from(log_pending)))).scalar_one()
+            state = (await conn.execute(_STATE)).one()
+            unpublished = await _newest_head(conn) if (state.size or 0) > (state.published or 0) else None
         if unpublished is not None:
             await self._publish(unpublished)
-        if not pending:
+        if not state.pending:
             return 0
         count, head = await self._drain()
         if head is not None:
@@ -125,8 +131,7 @@ class Sequencer:
         remembered, self._edge = self._edge, None
         async with self._database.write() as conn:
             if conn.dialect.name == "postgresql":
-                await conn.execute(_DRAIN_LIMITS)
-                await conn.execute(select(func.pg_advisory_xact_lock(_DRAIN_LOCK)))
+                await conn.execute(_LOCK_DRAIN)
             leaves = await _take_pending(conn)
             if not leaves:
                 self._edge = remembered
@@ -218,12 +223,6 @@ async def _newest_head(conn: AsyncConnection) -> Head | None:
     )
     row = (await conn.execute(query)).one_or_none()
     return None if row is None else Head(Checkpoint(row.size, row.root), row.note)
-
-
-async def _unpublished_head(conn: AsyncConnection) -> Head | None:
-    """The newest head, when it is longer than what was published."""
-    newest_size = (await conn.execute(select(func.max(log_head.c.size)))).scalar_one() or 0
-    return await _newest_head(conn) if newest_size > await log.published_size(conn) else None
 
 
 async def _take_pending(conn: AsyncConnection) -> list[tuple[Any, bytes]]:
