@@ -22,6 +22,7 @@ from tests.adapters.loopback import answer, echo, residence, serving, silence
 KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
 STRANGER = ec.generate_private_key(ec.SECP256R1()).public_key()
 PIN = thumbprint(KEY)
+OTHER_PIN = thumbprint(STRANGER)
 
 
 def jwk(key: ec.EllipticCurvePublicKey, **changes: Any) -> dict[str, Any]:
@@ -52,7 +53,7 @@ class TestRegistry:
     async def test_agencies_are_those_that_are_deployed(self, key_store: FileKeyStore) -> None:
         places = {
             "nia": deployment("https://a.example"),
-            "field_authority:moc": deployment("https://b.example"),
+            "field_authority:moc": deployment("https://b.example", pin=OTHER_PIN),
         }
 
         async with registry_of(places, key_store) as registry:
@@ -77,7 +78,7 @@ class TestRegistry:
 
     async def test_one_dead_agency_slows_no_other(self, key_store: FileKeyStore) -> None:
         async with serving(silence) as dead, serving(echo) as alive:
-            places = {"wda": deployment(dead.endpoint), "nia": deployment(alive.endpoint)}
+            places = {"wda": deployment(dead.endpoint, pin=OTHER_PIN), "nia": deployment(alive.endpoint)}
             async with registry_of(places, key_store) as registry:
                 reply = await registry.agency("nia").send(residence())
 
