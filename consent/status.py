@@ -1,8 +1,8 @@
 """Status lists: how agencies learn within a minute that a lawful basis has ended.
 
 Each basis has a place in a published list of bits (draft-ietf-oauth-status-list: `statuslist+jwt`, one bit,
-1 means invalid). An agency fetches a whole list, so that nobody learns from the fetch whose basis was looked at; and
-places are drawn at random, so that they tell nothing about order or kinship of two bases.
+1 means invalid). An agency fetches a whole list, so that nobody learns from the fetch whose basis was looked
+at; and places are drawn at random, so that they tell nothing about order or kinship of two bases.
 
 A place is drawn by offering several at once: one INSERT of many rows, of which the unique key on the basis
 keeps the first whose place is free. Were all of them taken, the list is about three quarters full, and the
