@@ -39,6 +39,7 @@ TOKEN_CHARACTERS_MAX = 8 * 1024
 JWKS_BYTES_MAX = 16 * 1024
 KEYS_MAX = 20
 COORDINATE_BYTES = 32
+INTEGER_MAX = 2**53 - 1  # RFC 7493, section 2.2
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -259,13 +260,18 @@ def _segment(text: str) -> bytes:
 def _decode(content: bytes, type_: type[T]) -> T:
     """Strict JSON. Raises one of _UNREADABLE.
 
-    The standard parser goes first because it alone shows members that are named twice; `msgspec` would let
-    the last one win.
+    The standard parser goes first because it alone shows members that are named twice, where `msgspec` lets
+    the last one win, and integers that later arithmetic on times could not hold.
     """
-    json.loads(content.decode("utf-8"), object_pairs_hook=_without_duplicates)
+    json.loads(content.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_int=_check_integer)
     return msgspec.json.decode(content, type=type_)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> None:
     if len({name for name, _ in pairs}) != len(pairs):
         raise ValueError("a JSON object names a member twice")
+
+
+def _check_integer(text: str) -> None:
+    if abs(int(text)) > INTEGER_MAX:
+        raise ValueError("an integer that not every reader can hold")
