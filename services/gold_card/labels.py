@@ -1,15 +1,13 @@
 """The words people see for the states of an application, and the general states they stand for."""
 
 from services.events import State
-from services.gold_card.edition import Edition, StateLabel
+from services.gold_card.edition import FIELD_AUTHORITY, Edition, StateLabel
 from services.text import Text
-
-_A_MINISTRY = Text("目的事業主管機關", "the competent authority")
 
 
 def label(edition: Edition, service_state: str, authority: str = "") -> Text:
     """The word for a state; `authority` is the agency consulted. Raises KeyError for an unknown state."""
-    named = edition.authority_title(authority) if authority else _A_MINISTRY
+    named = edition.authority_title(authority or FIELD_AUTHORITY)
     return _of(edition, service_state).title.format(authority=named)
 
 
