@@ -10,7 +10,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -64,8 +64,9 @@ class AuthorizationError(Exception):
 class TakenOnce(Generic[T]):
     """Values that are taken once, by a random key, within `seconds`; past `KEPT_MAX` the oldest goes."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._monotonic = monotonic
         self._kept: dict[str, tuple[float, T]] = {}
 
     def put(self, value: T) -> str:
@@ -73,13 +74,13 @@ class TakenOnce(Generic[T]):
         if len(self._kept) >= KEPT_MAX:
             del self._kept[next(iter(self._kept))]
         key = secrets.token_urlsafe(32)
-        self._kept[key] = (time.monotonic(), value)
+        self._kept[key] = (self._monotonic(), value)
         return key
 
     def take(self, key: str) -> T | None:
         """The value, the first time and in time; else None."""
         put_at, value = self._kept.pop(key, (0.0, None))
-        return value if value is not None and time.monotonic() - put_at < self._seconds else None
+        return value if value is not None and self._monotonic() - put_at < self._seconds else None
 
 
 def parse_request(parameters: Sequence[tuple[str, str]], clients: Clients) -> AuthorizationRequest:

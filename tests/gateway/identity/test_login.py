@@ -2,12 +2,13 @@
 
 import datetime as dt
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
 from sqlalchemy import update
 
+from adapters.sandbox_idp import Client, IdpConfig, create_app
 from consent import store as consent_store
 from consent.database import machine_time
 from consent.keys import Vault
@@ -190,7 +191,7 @@ async def test_response_without_a_parameter_or_with_two_is_refused(site: Site, m
             parameters = parse_qsl(urlsplit(callback).query)
             changed = [item for item in parameters for _ in range(times if item[0] == missing else 1)]
 
-            assert refused(await browser.get("/login/callback", params=httpx.QueryParams(changed)))
+            assert refused(await browser.get(f"/login/callback?{urlencode(changed)}"))
 
 
 async def test_mix_up_response_of_another_issuer_is_refused(site: Site) -> None:
@@ -332,8 +333,6 @@ async def test_cookies_on_loopback_are_closed_to_scripts_and_other_sites(site: S
 async def test_cookies_over_https_are_secure_and_of_this_host_alone(
     sqlite: SqlDatabase, vault: Vault, tmp_path: Any
 ) -> None:
-    from adapters.sandbox_idp import Client, IdpConfig, create_app
-
     public_url = "https://onestop.example"
     at, (idp_listening, idp) = listen(), listen()
     client = Client(
