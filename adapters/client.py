@@ -145,6 +145,15 @@ class AgencyClient:
         """See `Agency`."""
         return self._operations
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether a call now would be refused here because the agency does not answer."""
+        try:
+            self._breaker.check()
+        except Unavailable:
+            return True
+        return False
+
     async def send(self, call: OutgoingCall) -> Reply:
         """See `Agency`. Raises NotPermitted for an expired permit, ValueError for one of another call."""
         self._check(call)

@@ -11,7 +11,7 @@ from importlib import resources
 
 from adapters.client import AgencyClient
 from adapters.contract import Operation
-from adapters.errors import Misconfigured, Unsupported
+from adapters.errors import Misconfigured, SignatureRefused, Unsupported
 from adapters.keyring import KeyRing, PublicKeys
 from adapters.manifest import Deployment, Manifest, read_manifest
 from consent.keys import KeyStore
@@ -54,6 +54,7 @@ class Registry:
             raise Misconfigured(
                 f"the deployment file names agencies without a manifest: {', '.join(unknown)}"
             )
+        self._owners = _owners(deployments)
         self._agencies: dict[str, AgencyClient] = {}
         self._key_rings: dict[str, KeyRing] = {}
         for name, deployment in deployments.items():
@@ -80,6 +81,17 @@ class Registry:
         except KeyError:
             raise Unsupported(f"no agency '{name}' is deployed here") from None
 
+    def unavailable(self) -> list[str]:
+        """Agencies that do not answer at present: no call to them needs to be tried."""
+        return [name for name, agency in self._agencies.items() if agency.is_gone]
+
+    def agency_of_key(self, key_id: str) -> str:
+        """The agency that a thumbprint is pinned for. Raises SignatureRefused for any other."""
+        try:
+            return self._owners[key_id]
+        except KeyError:
+            raise SignatureRefused("the key is pinned for no agency") from None
+
     async def keys_of(self, name: str) -> PublicKeys:
         """The pinned keys of an agency by thumbprint. Raises as `agency` does, and Unavailable."""
         self.agency(name)
@@ -89,3 +101,13 @@ class Registry:
         """Close all connections to all agencies."""
         for agency in self._agencies.values():
             await agency.aclose()
+
+
+def _owners(deployments: Mapping[str, Deployment]) -> Mapping[str, str]:
+    """Agencies by the thumbprints of their keys. A key says who signed, so that no two agencies share one."""
+    owners: dict[str, str] = {}
+    for name, deployment in deployments.items():
+        for thumbprint in deployment.thumbprints:
+            if owners.setdefault(thumbprint, name) != name:
+                raise Misconfigured(f"'{owners[thumbprint]}' and '{name}' are pinned to the same key")
+    return owners

@@ -16,6 +16,7 @@ A replayed message is not noticed here: it is the same message, and every receiv
 import base64
 import datetime as dt
 import hashlib
+import re
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ FIELD_BYTES_MAX = 8200  # `authorization` with the largest token that is accepte
 NONCE_BYTES = 16
 DIGEST = "content-digest"
 LABEL = "sig"
+_KEY_ID = re.compile(r';keyid="([A-Za-z0-9_-]{43})"')
 _READ = ("signature", "signature-input", DIGEST)
 
 
@@ -90,6 +92,20 @@ def sign(
     except HTTPMessageSignaturesException as error:
         raise ValueError(f"the message cannot be signed: {error}") from error
     return added | {name: fields[name] for name in ("Signature-Input", "Signature")}
+
+
+def claimed_key(headers: Mapping[str, str]) -> str:
+    """The key id that a message claims to be signed with. Nothing is verified here. Raises SignatureRefused.
+
+    For a receiver that must know whose keys to verify with: the id is a thumbprint, pinned for one sender.
+    """
+    field_value = headers.get("signature-input", headers.get("Signature-Input", ""))
+    if len(field_value) > FIELD_BYTES_MAX:
+        raise SignatureRefused(f"the header field 'signature-input' is longer than {FIELD_BYTES_MAX}")
+    found = _KEY_ID.findall(field_value)
+    if len(found) != 1:
+        raise SignatureRefused("a message names exactly one key")
+    return str(found[0])
 
 
 def verify(

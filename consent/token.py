@@ -6,7 +6,7 @@ the fields that may pass. `txn` is the call and stays the same when the call is 
 each attempt. Nobody's national id is in it: `sub` is another pseudonym at each agency, so that two agencies
 cannot join what they know by it.
 
-A control call shows an `Authority` instead of a permit: its token names the ground as the purpose and no field,
+A control call shows an `Authority` instead of a permit: its token names the resource as the purpose, no field,
 and neither a basis nor an authentication of the person.
 """
 
@@ -173,7 +173,7 @@ class TokenMinter:
         expires_at = issued_at + LIFETIME_SECONDS
         detail = ConsentDetail(
             type=CONSENT_TYPE,
-            purpose=authority.ground,
+            purpose=authority.resource,  # the ground is a text of law; it stands in the body and in the log
             locations=(audience,),
             actions=actions,
             datatypes=(authority.resource,),

@@ -234,18 +234,47 @@ async def end(
     """End a call for good: its body goes, its fence rises so that no worker's late result counts."""
     if status not in ENDED:
         raise ValueError(f"'{status}' does not end a call")
+    digest = _digest(answer) if answer else None
+    await _release(conn, call_id, status=status, reason=reason, body=None, answer_digest=digest)
+
+
+async def bury(conn: AsyncConnection, call_id: UUID, reason: str) -> None:
+    """Give a call up: dead, but kept whole for an operator or a late answer."""
+    await _release(conn, call_id, status=CallStatus.DEAD, reason=reason)
+
+
+async def retry(conn: AsyncConnection, call_id: UUID, now: dt.datetime) -> bool:
+    """Make a dead call due again, with all its attempts; False when it is not dead."""
+    revived = await conn.execute(
+        update(agency_call)
+        .where(agency_call.c.call_id == call_id, agency_call.c.status == CallStatus.DEAD)
+        .values(status=CallStatus.UNKNOWN, attempts=0, due_at=now, maybe_sent=1)
+    )
+    await hint(conn, TOPIC)
+    return revived.rowcount == 1
+
+
+async def stuck(conn: AsyncConnection, limit: int = 100) -> list[Call]:
+    """Dead calls and those whose outcome is unknown, oldest first."""
+    query = (
+        select(agency_call)
+        .where(agency_call.c.status.in_([CallStatus.DEAD, CallStatus.UNKNOWN]))
+        .order_by(agency_call.c.due_at)
+        .limit(limit)
+    )
+    return [_call(row) for row in (await conn.execute(query)).all()]
+
+
+def _digest(answer: bytes) -> bytes:
+    """Equal for equal JSON: a callback and a polled reply may be spelled differently."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.json.decode(answer), order="sorted")).digest()
+
+
+async def _release(conn: AsyncConnection, call_id: UUID, **values: object) -> None:
     await conn.execute(
         update(agency_call)
         .where(agency_call.c.call_id == call_id)
-        .values(
-            status=status,
-            reason=reason,
-            body=None,
-            lease_owner=None,
-            lease_until=None,
-            fence=agency_call.c.fence + 1,
-            answer_digest=hashlib.sha256(answer).digest() if answer else None,
-        )
+        .values(lease_owner=None, lease_until=None, fence=agency_call.c.fence + 1, **values)
     )
 
 
@@ -279,7 +308,7 @@ async def again(
 
 def check_same_answer(call: Call, answer: bytes) -> None:
     """A second answer to a call that has ended must be the first one again. Raises NotAllowed."""
-    if call.answer_digest is not None and call.answer_digest != hashlib.sha256(answer).digest():
+    if call.answer_digest is not None and call.answer_digest != _digest(answer):
         raise NotAllowed("answer", "此案件已有不同的回復", "this call has been answered otherwise before")
 
 

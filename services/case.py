@@ -18,6 +18,7 @@ import msgspec
 from adapters.vocabulary import SupplementItem
 from services import events as ev
 from services.events import State
+from services.text import Language
 
 TAIPEI = ZoneInfo("Asia/Taipei")
 ROC_YEAR_OFFSET = 1911
@@ -99,7 +100,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     number: str
     service: str
     applicant: str
-    language: str = "zh-TW"
+    language: Language = "zh-TW"
     state: State = State.DRAFT
     service_state: str = "draft"
     edition: str = ""

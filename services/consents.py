@@ -14,16 +14,19 @@ from consent import bases
 from consent.errors import NotPermitted
 from consent.lifecycle import LIVE_STATES, BasisEvent
 from consent.model import BasisState, LawfulBasis
-from services import store
+from services import catalog, store
 from services.case import At, Case
 from services.errors import CaseNotFound, NotAllowed
 from services.flow import Flow
 from services.service import Proposal
+from services.text import Language
 
 OPEN_STATES = LIVE_STATES | {BasisState.SHOWN, BasisState.PAUSED}
 
 
-async def propose(conn: AsyncConnection, flow: Flow, case: Case, language: str, at: At) -> Sequence[Proposal]:
+async def propose(
+    conn: AsyncConnection, flow: Flow, case: Case, language: Language, at: At
+) -> Sequence[Proposal]:
     """Show what the person may consent to; what is shown or granted already is not shown a second time."""
     service = flow.service_of(case)
     held = [stored.basis for stored in await bases.of_case(conn, flow.vault, case.case_id)]
@@ -57,6 +60,7 @@ async def grant(
             "grant", "告知內容已更新，請重新閱讀", "the notice named is not the one that was shown"
         )
     case = await _case_of(conn, flow, stored)
+    catalog.service_info(stored.service).purpose(stored.purpose_code).check(stored)
     granted = await bases.move(conn, flow.vault, basis_id, BasisEvent.GRANT, changes=changes)
     for item in granted.grants:
         moves = flow.service_of(case).consent_granted(case, item.resource, at)

@@ -49,10 +49,10 @@ def sniff(content: bytes, accepted: Sequence[str]) -> str:
     found = {
         match.mime_type for match in matches if match.byte_match and content.startswith(match.byte_match)
     }
-    taken = sorted(found & set(accepted))
+    taken = sorted(found.intersection(accepted))
     if len(taken) != 1:
         raise UnsupportedMedia("of several types at once" if taken else "of another type", accepted)
-    return taken[0]
+    return str(taken[0])
 
 
 async def keep(

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from adapters.vocabulary import SupplementItem
+from services.text import Language
 
 VERSION = 1
 
@@ -72,7 +73,7 @@ class PermitEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class Created(Payload, frozen=True, tag="created"):
     """A draft was opened."""
 
-    language: str
+    language: Language
 
 
 class FormSaved(Payload, frozen=True, tag="form_saved"):
@@ -204,8 +205,10 @@ class SupplementNotified(Payload, frozen=True, tag="supplement_notified"):
 
 
 class SupplementAnswered(Payload, frozen=True, tag="supplement_answered"):
-    """The person handed in what was asked for."""
+    """The person handed in what an agency's operation had asked for."""
 
+    requested_by: str
+    operation: str
     form_sha256: str
 
 

@@ -25,12 +25,13 @@ from consent.ids import uuid7
 from consent.keys import Vault
 from consent.lifecycle import LIVE_STATES, BasisEvent
 from consent.model import Authority, BasisState, EventType, Grant, LogEvent, Permit
-from services import calls, documents, store
+from services import calls, catalog, documents, store
 from services import events as ev
 from services.case import At, Case, evolve, new_number
 from services.errors import CaseNotFound, ServiceNotFound
 from services.outbox import CallStatus
 from services.service import Moves, PlannedCall, Service
+from services.text import Language
 
 EVENTS_MAX = 200
 SYSTEM = "system"
@@ -67,7 +68,9 @@ class Flow:
         except KeyError:
             raise Unsupported(f"agency '{agency}' has no operation '{name}'") from None
 
-    async def open_case(self, conn: AsyncConnection, service_id: str, applicant: str, language: str) -> Case:
+    async def open_case(
+        self, conn: AsyncConnection, service_id: str, applicant: str, language: Language
+    ) -> Case:
         """A new draft."""
         at = await store.now(conn)
         self.service(service_id).edition_on(at.legal_date)
@@ -187,11 +190,31 @@ class Flow:
     async def _fail(
         self, conn: AsyncConnection, case: Case, call: calls.Call, status: CallStatus, reason: str, at: At
     ) -> None:
-        await calls.end(conn, call.call_id, status, reason=reason)
+        if status is CallStatus.DEAD:
+            await calls.bury(conn, call.call_id, reason)
+        else:
+            await calls.end(conn, call.call_id, status, reason=reason)
         failed = ev.CallFailed(
             call=call.call_id, agency=call.agency, operation=call.operation, status=status, reason=reason
         )
         await self.advance(conn, case, [failed], actor=SYSTEM, at=at)
+
+    async def release_document(
+        self, conn: AsyncConnection, call: calls.Call, document_id: UUID, at: At
+    ) -> bytes:
+        """Content of a document that an open call names, while its basis is live; each release is logged.
+
+        Raises CaseNotFound when the call does not name it, NotPermitted when the basis no longer holds.
+        """
+        body = await calls.body_of(conn, self.vault, call.call_id)
+        if body is None or call.basis_id is None or str(document_id) not in _named_documents(body):
+            raise CaseNotFound("no such document")
+        operation = self.operation(call.agency, call.operation)
+        _, stored = await self._answer_grant(conn, call, operation, at)
+        case = await store.load_case(conn, self.vault, call.case_id)
+        details = {"document": str(document_id)}
+        await self._log(conn, case, call, EventType.DATA_RELEASED, stored, ("documents",), details)
+        return await documents.read(conn, self.vault, call.case_id, document_id)
 
     async def _carry_out(self, conn: AsyncConnection, case: Case, moves: Moves, at: At) -> list[ev.CaseEvent]:
         """Do what the moves ask for beyond events; returns the events that this and they make."""
@@ -259,6 +282,7 @@ class Flow:
         fields: tuple[str, ...] = ()
         if operation.kind is OperationKind.DATA:
             found = _covering(held, wanted.agency, operation.resource)
+            catalog.service_info(case.service).purpose(found.basis.purpose_code).check(found.basis)
             item, grant = policy.item_for(found.basis, wanted.agency, operation.resource)
             policy.permit(
                 found.basis,

@@ -7,7 +7,8 @@
                          │  └───▶ dead        attempts spent, or an answer that is not the contract's
                          └ lease expired: claimed again, asked about first
 
-`waiting` and `unknown` calls become due again and are claimed like ready ones.
+`waiting` and `unknown` calls become due again and are claimed like ready ones. A `dead` call keeps its body:
+an operator may have it tried again, and a late callback still answers it.
 """
 
 from enum import StrEnum
@@ -33,7 +34,7 @@ class CallStatus(StrEnum):
 
 
 CLAIMABLE = (CallStatus.READY, CallStatus.WAITING, CallStatus.UNKNOWN)
-ENDED = frozenset({CallStatus.DONE, CallStatus.REFUSED, CallStatus.DEAD})
+ENDED = frozenset({CallStatus.DONE, CallStatus.REFUSED})
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

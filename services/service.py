@@ -15,6 +15,7 @@ from consent.model import LawfulBasis
 from services import events as ev
 from services.case import At, Case
 from services.errors import Problem
+from services.text import Language
 
 
 class PlannedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +86,10 @@ class Service(Protocol):
         """The edition in force. Raises NotAllowed outside all editions."""
         ...
 
+    def quote(self, facts: Mapping[str, object], today: dt.date) -> msgspec.Struct:
+        """What an application would cost and how long it would take. Raises InvalidInput, NotAllowed."""
+        ...
+
     def form_problems(self, form: Mapping[str, object], *, complete: bool) -> list[Problem]:
         """What is wrong with the form's shape; with `complete`, missing members too."""
         ...
@@ -97,7 +102,7 @@ class Service(Protocol):
         """The rule of a slot; None where the edition knows no such slot."""
         ...
 
-    def proposals(self, case: Case, language: str, at: At) -> Sequence[Proposal]:
+    def proposals(self, case: Case, language: Language, at: At) -> Sequence[Proposal]:
         """The consents that would save the person a document."""
         ...
 
@@ -105,7 +110,7 @@ class Service(Protocol):
         """The bases other than consent on which the agencies will act, recorded at filing."""
         ...
 
-    def duty_notice(self, case: Case, language: str, at: At) -> Notice:
+    def duty_notice(self, case: Case, language: Language, at: At) -> Notice:
         """Who will receive what on which statutory ground, shown before filing."""
         ...
 
@@ -129,6 +134,6 @@ class Service(Protocol):
         """The notice of the result, as PDF."""
         ...
 
-    def label(self, service_state: str, language: str) -> str:
-        """The word people see for a state."""
+    def label(self, case: Case, service_state: str, language: Language) -> str:
+        """The word people see for a state that the case is or was in."""
         ...

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consent import bases
 from services import documents
 from services import events as ev
-from services.case import At, Case
+from services.case import At, Case, Supplement
 from services.errors import CaseNotFound, InvalidInput, NotAllowed, Problem, StaleVersion
 from services.events import State
 from services.flow import Flow
@@ -112,10 +112,17 @@ async def answer_supplement(conn: AsyncConnection, flow: Flow, case: Case, *, ve
     """Hand in what an open supplement asked for; everything asked for must have changed."""
     _check("supplement", case)
     _check_version(case, version)
-    problems = flow.service_of(case).filing_problems(case, at) + _unanswered(case)
+    supplement = case.supplement
+    if supplement is None or not supplement.reference:
+        raise NotAllowed("supplement", "目前沒有待補正的通知", "no supplement has been notified")
+    problems = flow.service_of(case).filing_problems(case, at) + _unanswered(case, supplement)
     if problems:
         raise InvalidInput(problems)
-    event = ev.SupplementAnswered(form_sha256=form_sha256(case.form))
+    event = ev.SupplementAnswered(
+        requested_by=supplement.requested_by,
+        operation=supplement.operation,
+        form_sha256=form_sha256(case.form),
+    )
     return await flow.advance(conn, case, [event], actor=case.applicant, at=at)
 
 
@@ -159,13 +166,11 @@ def _beyond_supplement(flow: Flow, case: Case, changed: list[str]) -> list[Probl
     ]
 
 
-def _unanswered(case: Case) -> list[Problem]:
-    """Documents that an open supplement asks for and that are not there."""
-    if case.supplement is None:
-        return []
+def _unanswered(case: Case, supplement: Supplement) -> list[Problem]:
+    """Documents that the supplement asks for and that are not there."""
     slots = [
         item.target.removeprefix("document:")
-        for item in case.supplement.items
+        for item in supplement.items
         if item.target.startswith("document:")
     ]
     return [

@@ -102,12 +102,13 @@ class Worker:
         await asyncio.gather(committer, *self._attempts, return_exceptions=True)
 
     async def _forever(self, step: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event) -> None:
-        """Repeat a step; a fault of the database is logged and waited out, never fatal."""
+        """Repeat a step. A fault is logged and waited out: one bad step must not end all work of a process."""
         while not stop.is_set():
             try:
                 await step(stop)
-            except (SQLAlchemyError, OSError) as error:
-                logger.warning("worker.step_failed", step=step.__name__, error=type(error).__name__)
+            except Exception as error:
+                passing = isinstance(error, SQLAlchemyError | OSError)
+                logger.warning("worker.step_failed", step=step.__name__, exc_info=not passing)
                 await _sleep(stop, PAUSE_AFTER_ERROR_SECONDS)
 
     async def _claim_step(self, stop: asyncio.Event) -> None:
@@ -154,9 +155,8 @@ class Worker:
 
     async def _call(
         self, item: calls.Claimed, authority: Permit | Authority, now: dt.datetime
-    ) -> Reply | Unavailable | Refused | Unsupported:
+    ) -> Reply | Unavailable | Refused | Unsupported | NotPermitted:
         """Ask first where the call may have been sent before; send where the agency never heard of it."""
-        agency = self._agencies.agency(item.call.agency)
         outgoing = OutgoingCall(
             call_id=item.call.call_id,
             operation=item.call.operation,
@@ -165,10 +165,15 @@ class Worker:
             now=now,
         )
         try:
+            agency = self._agencies.agency(item.call.agency)
             reply = await agency.ask(outgoing) if item.ask_first else None
             return reply or await agency.send(outgoing)
-        except (Unavailable, Refused, Unsupported) as error:
+        except (Unavailable, Refused, Unsupported, NotPermitted) as error:
             return error
+        except Exception:
+            # Ours to mend; the call must not be lost over it, and may have left.
+            logger.exception("worker.attempt_failed", call=str(item.call.call_id))
+            return Unavailable("an error of our own", outcome_unknown=True)
 
     async def _commit_forever(self) -> None:
         while True:
@@ -244,7 +249,7 @@ class Worker:
                 attempt_counts=False,
             )
             return
-        await take_answer(conn, self._flow, call, reply, at)
+        await take_answer(conn, self._flow, call, bytes(reply.data), at)
 
     async def _renew_step(self, stop: asyncio.Event) -> None:
         await _sleep(stop, self._lease_seconds / 3)
@@ -291,10 +296,10 @@ class Worker:
                     await bases.move(conn, self._flow.vault, basis_id, BasisEvent.EXPIRE)
 
 
-async def take_answer(conn: AsyncConnection, flow: Flow, call: calls.Call, reply: Reply, at: At) -> None:
+async def take_answer(conn: AsyncConnection, flow: Flow, call: calls.Call, answer: bytes, at: At) -> None:
     """Take an answer in, wherever it came from; one that has not the contract's shape ends the call as dead."""
     try:
-        await flow.answer(conn, call, bytes(reply.data), at)
+        await flow.answer(conn, call, answer, at)
     except Unsupported:
         logger.exception("call.dead", call=str(call.call_id), agency=call.agency)
         await flow.fail(conn, call, CallStatus.DEAD, "not the contract", at)

@@ -137,7 +137,8 @@ async def work(parts: Parts, stop: asyncio.Event) -> None:
 
     That fault is logged and raised: a log that contradicts itself needs a human, and meanwhile no call leaves.
     """
-    tasks = [asyncio.create_task(parts.sequencer.run(stop))]
+    worker = Worker(parts.database, parts.flow, parts.registry)
+    tasks = [asyncio.create_task(parts.sequencer.run(stop)), asyncio.create_task(worker.run(stop))]
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
     stop.set()

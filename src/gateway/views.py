@@ -173,7 +173,7 @@ def case_view(flow: Flow, case: Case, at: At) -> CaseView:
         edition=case.edition or service.edition_on(at.legal_date),
         state=case.state,
         service_state=case.service_state,
-        label=service.label(case.service_state, case.language),
+        label=service.label(case, case.service_state, case.language),
         version=case.version,
         submitted_at=local(case.submitted_at) if case.submitted_at else "",
         form=case.form,
@@ -219,7 +219,7 @@ def timeline(flow: Flow, case: Case, events: list[RecordedEvent], limit: int) ->
             at=local(recorded.at.machine),
             legal_date=recorded.at.legal_date,
             actor="applicant" if recorded.actor == case.applicant else recorded.actor,
-            label=service.label(recorded.event.service_state, case.language)
+            label=service.label(case, recorded.event.service_state, case.language)
             if isinstance(recorded.event, ev.StateChanged)
             else "",
         )
@@ -257,7 +257,9 @@ def _document(case: Case, document: ev.Document) -> DocumentView:
 
 def _fee(case: Case) -> FeeView | None:
     fee = case.fee
-    return fee and FeeView(
+    if fee is None:
+        return None
+    return FeeView(
         amount_ntd=fee.amount_ntd,
         paid=bool(fee.payment),
         pay_url="" if fee.payment else fee.pay_url,
@@ -296,7 +298,9 @@ def _due(due: DueDate, language: str) -> DueView:
 
 def _decision(case: Case) -> DecisionView | None:
     decision = case.decision
-    return decision and DecisionView(
+    if decision is None:
+        return None
+    return DecisionView(
         outcome=decision.outcome,
         decided_on=decision.decided_on,
         ground=decision.ground,

@@ -1,10 +1,10 @@
 """What agency systems call: answers that come later, payment notices, documents of their calls.
 
-Every request is signed (RFC 9421) with a key that is pinned for the agency named in the path; nothing else is
-believed. Callbacks are idempotent: they may come twice, late, or before our own 202 was stored.
+Every request is signed (RFC 9421), and the key says which agency it is: each key is pinned for one. Nothing
+else about the sender is believed. Callbacks are idempotent: they may come twice, late, or before our own 202
+was stored.
 """
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,26 +15,27 @@ from adapters import signatures
 from adapters.contract import (
     CALLBACK_COMPONENTS,
     DOCUMENT_COMPONENTS,
-    OperationKind,
-    Reply,
     ReplyStatus,
 )
-from adapters.contract import Request as AgencyRequest
 from adapters.epay.adapter import PaymentNotice
-from adapters.errors import SignatureRefused
 from adapters.registry import Registry
-from consent import bases, policy
 from consent.database import machine_time
-from consent.errors import NotPermitted
 from gateway.db import SqlDatabase
 from gateway.settings import Settings
-from services import calls, documents, payments, store
-from services.errors import CaseNotFound, NotAllowed
+from services import calls, payments, store
+from services.errors import CaseNotFound
 from services.flow import Flow
-from services.outbox import ENDED, CallStatus
+from services.outbox import ENDED
 from services.worker import take_answer
 
-AGENCY_HEADER = "X-Agency"
+
+class Callback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An agency's answer (`adapters.contract.Reply`): `data` has the shape of the operation's answer."""
+
+    call: UUID
+    status: ReplyStatus
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    poll_after_seconds: int = 0
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,18 +51,15 @@ async def signer(
     database: SqlDatabase,
     components: tuple[str, ...],
 ) -> str:
-    """The agency that signed the request. Raises SignatureRefused."""
-    name = request.headers.get(AGENCY_HEADER, "")
-    if name not in registry.names:
-        raise SignatureRefused("no such agency")
+    """The agency whose pinned key signed the request. Raises SignatureRefused."""
+    name = registry.agency_of_key(signatures.claimed_key(request.headers))
     async with database.read() as conn:
         now = await machine_time(conn)
-    headers: Mapping[str, str] = _single_headers(request)
     query = f"?{request.url.query}" if request.url.query else ""
     signatures.verify(
         method=request.method,
         url=f"{settings.public_url}{request.url.path}{query}",
-        headers=headers,
+        headers=request.headers,
         body=await request.body(),
         keys=await registry.keys_of(name),
         components=components,
@@ -70,20 +68,10 @@ async def signer(
     return name
 
 
-def _single_headers(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Headers by name. A header that comes twice could be read in two ways, so that it is refused."""
-    headers: dict[str, str] = {}
-    for name, value in request.headers.multi_items():
-        if name in headers:
-            raise SignatureRefused("a header came twice")
-        headers[name] = value
-    return headers
-
-
 @post("/callbacks", status_code=200)
 async def take_callback(
     request: Request[Any, Any, Any],
-    data: Reply,
+    data: Callback,
     database: SqlDatabase,
     flow: Flow,
     registry: Registry,
@@ -93,14 +81,15 @@ async def take_callback(
     agency = await signer(request, settings, registry, database, CALLBACK_COMPONENTS)
     if data.status is not ReplyStatus.ANSWERED:
         return Taken(new=False)
+    answer = msgspec.json.encode(data.data)
     async with database.write() as conn:
         call = await calls.load(conn, data.call, lock=True)
         if call is None or call.agency != agency:
             raise CaseNotFound("no such call")
         if call.status in ENDED:
-            calls.check_same_answer(call, bytes(data.data))
+            calls.check_same_answer(call, answer)
             return Taken(new=False)
-        await take_answer(conn, flow, call, data, await store.now(conn))
+        await take_answer(conn, flow, call, answer, await store.now(conn))
     return Taken(new=True)
 
 

@@ -10,7 +10,8 @@ from litestar.params import Parameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from gateway.db import SqlDatabase
-from gateway.identity.sessions import Session, guard_csrf, provide_session
+from gateway.identity.session_store import Session
+from gateway.identity.sessions import guard_csrf, provide_session
 from gateway.once import Made, etag, if_match, once
 from gateway.views import CaseList, CaseView, Timeline, View, case_view, timeline
 from services import store, verbs
@@ -80,9 +81,7 @@ async def list_cases(
 
 
 @get("/{case_id:uuid}")
-async def show_case(
-    case_id: UUID, session: Session, database: SqlDatabase, flow: Flow
-) -> Response[CaseView]:
+async def show_case(case_id: UUID, session: Session, database: SqlDatabase, flow: Flow) -> Response[CaseView]:
     """One case."""
     async with database.read() as conn:
         case = await own_case(conn, flow, session, case_id)
@@ -129,9 +128,7 @@ async def submit(
 
 
 @post("/{case_id:uuid}/pay", status_code=200)
-async def pay(
-    case_id: UUID, data: Nothing, session: Session, database: SqlDatabase, flow: Flow
-) -> Payable:
+async def pay(case_id: UUID, data: Nothing, session: Session, database: SqlDatabase, flow: Flow) -> Payable:
     """Where the fee is paid. It moves nothing, so that it needs no idempotency key."""
     async with database.read() as conn:
         case = await own_case(conn, flow, session, case_id)

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from consent import bases
 from consent.model import LawfulBasis
 from gateway.db import SqlDatabase
-from gateway.identity.sessions import Session, guard_csrf, provide_session
+from gateway.identity.session_store import Session
+from gateway.identity.sessions import guard_csrf, provide_session
 from gateway.once import Made, once
 from gateway.routes.citizen.cases import Nothing, own_case
 from gateway.views import BasisView, View, basis_view
@@ -90,9 +91,7 @@ async def list_bases(
 ) -> BasisList:
     """All lawful bases about the person: consents, and what rests on the law."""
     async with database.read() as conn:
-        found = await bases.of_subject(
-            conn, flow.vault, session.subject, after=cursor, limit=PAGE_SIZE + 1
-        )
+        found = await bases.of_subject(conn, flow.vault, session.subject, after=cursor, limit=PAGE_SIZE + 1)
     page = [stored.basis for stored in found[:PAGE_SIZE]]
     more = str(page[-1].basis_id) if len(found) > PAGE_SIZE else ""
     return BasisList(bases=[basis_view(basis) for basis in page], next=more)
@@ -171,7 +170,7 @@ def _shown(notice: bases.Notice, basis: LawfulBasis | None) -> ShownNotice:
         language=notice.language,
         content=msgspec.Raw(notice.content),
         content_base64=base64.b64encode(notice.content).decode(),
-        basis=basis and basis_view(basis),
+        basis=basis_view(basis) if basis else None,
     )
 
 

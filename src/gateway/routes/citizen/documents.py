@@ -8,7 +8,8 @@ from litestar import Request, Response, Router, get, put
 from litestar.di import Provide
 
 from gateway.db import SqlDatabase
-from gateway.identity.sessions import Session, guard_csrf, provide_session
+from gateway.identity.session_store import Session
+from gateway.identity.sessions import guard_csrf, provide_session
 from gateway.once import etag, if_match
 from gateway.routes.citizen.cases import own_case
 from gateway.views import CaseView, case_view
@@ -17,7 +18,9 @@ from services.errors import CaseNotFound
 from services.events import Document
 from services.flow import Flow
 
-REQUEST_BYTES_MAX = 11 * 1024 * 1024  # the edition's own bound for a slot is lower and is checked while reading
+REQUEST_BYTES_MAX = (
+    11 * 1024 * 1024
+)  # the edition's own bound for a slot is lower and is checked while reading
 _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")
 
 
@@ -59,9 +62,7 @@ async def download(
         case = await own_case(conn, flow, session, case_id)
         found = _find((*case.documents, *case.outcome), document_id)
         start, end = _range_of(request.headers.get("Range", ""), found.size)
-        content = await documents.read(
-            conn, flow.vault, case_id, document_id, start=start, end=end
-        )
+        content = await documents.read(conn, flow.vault, case_id, document_id, start=start, end=end)
     partial = len(content) < found.size
     headers = {
         "Accept-Ranges": "bytes",
