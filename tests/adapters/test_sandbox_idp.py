@@ -22,7 +22,6 @@ from litestar import Litestar, get
 from litestar.params import FromPath
 
 from adapters.sandbox_idp import Client, IdpConfig, create_app
-from adapters.sandbox_idp.flow import CODE_SECONDS, KEPT_MAX, TakenOnce
 from consent import jws
 
 REDIRECT_URI = "http://127.0.0.1:9/login/callback"
@@ -399,21 +398,3 @@ async def test_long_body_is_refused(world: World) -> None:
     answer = await world.browser.post("/token", data={"code": "x" * 20_000})
 
     assert answer.status_code == 413
-
-
-def test_code_lives_a_minute() -> None:
-    now = 0.0
-    codes: TakenOnce[str] = TakenOnce(CODE_SECONDS, lambda: now)
-    in_time, late = codes.put("a"), codes.put("b")
-    now = 59.9
-    assert codes.take(in_time) == "a"
-    now = 60.0
-    assert codes.take(late) is None
-
-
-def test_logins_that_nobody_finishes_are_bounded() -> None:
-    waiting: TakenOnce[int] = TakenOnce(CODE_SECONDS)
-    keys = [waiting.put(number) for number in range(KEPT_MAX + 1)]
-
-    assert waiting.take(keys[0]) is None
-    assert [waiting.take(key) for key in keys[1:]] == list(range(1, KEPT_MAX + 1))

@@ -1,5 +1,7 @@
 """Logging in through a real provider, and the attacks on the way there and back."""
 
+import asyncio
+import contextlib
 import datetime as dt
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -171,6 +173,29 @@ async def test_one_login_makes_one_session_even_with_another_good_code(site: Sit
         assert first.status_code == 303
         assert refused(second)
         assert len(await site.rows(store.session)) == 1
+
+
+async def test_one_login_used_by_two_requests_at_once_makes_one_session(site: Site) -> None:
+    async with site.browser() as browser, site.browser() as twin:
+        authorize = await to_provider(browser)
+        callbacks = [await choose(browser, authorize) for _ in range(2)]
+        plant(twin, LOGIN_COOKIE, browser.cookies[LOGIN_COOKIE])
+
+        answers = await asyncio.gather(browser.get(callbacks[0]), twin.get(callbacks[1]))
+
+        assert sorted(answer.status_code for answer in answers) == [303, 400]
+        assert len(await site.rows(store.session)) == 1
+
+
+async def test_first_logins_of_one_person_at_once_make_one_person(site: Site) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        browsers = [await stack.enter_async_context(site.browser()) for _ in range(4)]
+
+        answers = await asyncio.gather(*(log_in(browser) for browser in browsers))
+
+        assert {answer.status_code for answer in answers} == {303}
+        assert len(await site.rows(store.person)) == 1
+        assert len(await site.rows(store.session)) == 4
 
 
 async def test_code_of_another_login_is_refused(site: Site) -> None:
