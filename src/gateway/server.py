@@ -258,8 +258,19 @@ class Server(uvicorn.Server):
 
     async def serve_within_lifespan(self, listener: socket.socket) -> None:
         """Open what the application needs, serve, close it. Raises StartRefused."""
-        async with self._app.lifespan():
-            await self.serve(sockets=[listener])
+        try:
+            async with self._app.lifespan():
+                await self.serve(sockets=[listener])
+        except ExceptionGroup as group:
+            # The framework opens its lifespan within a task group, which wraps the refusal.
+            refused = group.subgroup(StartRefused)
+            if refused is None:
+                raise
+            raise _first(refused) from group
+
+
+def _first(group: BaseException) -> BaseException:
+    return _first(group.exceptions[0]) if isinstance(group, BaseExceptionGroup) else group
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -336,6 +347,7 @@ class _Supervisor:
         arguments = (self._settings, self._listener, os.getpid())
         process = self._context.Process(target=_serve_supervised, args=arguments)
         process.start()
+        log.info("gateway process started", process=process.pid)
         return process
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
