@@ -5,6 +5,7 @@ for the operation `pay`; `duplicate_callback` sends a notice twice, `lost_callba
 """
 
 import asyncio
+from collections import OrderedDict
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ from litestar.response import Redirect
 from adapters.epay.adapter import OPERATIONS, Order, OrderAnswer, PaymentNotice
 from adapters.sandbox_kit import Facts, Fault, Instance, Problem, Rules, page
 
+ORDERS_MAX = 100_000
 NOTICE_SECONDS_MAX = 3.0  # how long the person's browser waits for the notice to be taken
 
 # What the platform offers (six in all on the official site, the four convenience stores counted as one here).
@@ -43,7 +45,7 @@ class PaymentService:
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
-        self.orders: dict[str, Placed] = {}
+        self.orders: OrderedDict[str, Placed] = OrderedDict()
 
     def place(self, facts: Facts, order: Order) -> OrderAnswer:
         """Take an order; the person comes back to the gateway and nowhere else. Raises Problem."""
@@ -53,6 +55,8 @@ class PaymentService:
             raise Problem(422, "return-elsewhere", "The return address is not at the gateway.")
         number = f"EP{facts.call.hex[-16:].upper()}"
         self.orders[number] = Placed(order=order, facts=facts)
+        if len(self.orders) > ORDERS_MAX:
+            self.orders.popitem(last=False)
         return OrderAnswer(order=number, pay_url=f"{self._instance.endpoint}/pay/{number}")
 
     def payable(self, number: str, fault: Fault | None = None) -> Placed:

@@ -145,25 +145,24 @@ async def move_clock(clock: TheClock, data: JSONBody[Days]) -> Today:
 @get("/effects", sync_to_thread=False)
 def read_effects(instances: Instances) -> Effects:
     """What took effect, and how often."""
-    return Effects(
-        effects={
-            name: {operation: dict(counts) for operation, counts in instance.effects.items()}
-            for name, instance in instances.items()
-            if instance.effects
-        },
-        calls=[
-            CallReport(
-                agency=name,
-                operation=call.operation.name,
-                call=call_id,
-                case=call.request.case,
-                effects=instance.effects[call.operation.name][str(call_id)],
-                history=tuple(call.history),
-            )
-            for name, instance in instances.items()
-            for call_id, call in instance.calls.items()
-        ],
-    )
+    reports = [
+        CallReport(
+            agency=name,
+            operation=call.operation.name,
+            call=call_id,
+            case=call.request.case,
+            effects=call.effects,
+            history=tuple(call.history),
+        )
+        for name, instance in instances.items()
+        for call_id, call in instance.calls.items()
+    ]
+    effects: dict[str, dict[str, dict[str, int]]] = {}
+    for report in reports:
+        if report.effects:
+            counts = effects.setdefault(report.agency, {}).setdefault(report.operation, {})
+            counts[str(report.call)] = report.effects
+    return Effects(effects=effects, calls=reports)
 
 
 @get("/state/{agency:str}", sync_to_thread=False)

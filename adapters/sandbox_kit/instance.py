@@ -11,7 +11,7 @@ An answer holds no member beyond what the call's token allows.
 
 import asyncio
 import datetime as dt
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -75,6 +75,7 @@ class Call:
     fields: frozenset[str]
     fault: Fault | None
     answer: bytes | None = None
+    effects: int = 0  # how often the rule ran
     is_cancelled: bool = False
     review: asyncio.Task[None] | None = None
     history: list[str] = field(default_factory=list)
@@ -105,7 +106,6 @@ class Instance:
         self.clock: Clock = link.clock
         self.faults = faults
         self.calls: OrderedDict[UUID, Call] = OrderedDict()
-        self.effects: dict[str, Counter[str]] = defaultdict(Counter)
         self._config = config
         self._gate = Gate(self.endpoint, link)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -213,7 +213,7 @@ class Instance:
     def _decide(self, call: Call) -> None:
         """Run the agency's rule: the effect of the call."""
         answer = self.rules.decide[call.operation.name](call.facts, call.data)
-        self.effects[call.operation.name][str(call.request.call)] += 1
+        call.effects += 1
         call.note("decided")
         call.answer = msgspec.json.encode(_answer_members(call, answer))
 
