@@ -93,7 +93,7 @@ class PaymentService:
         url = f"{placed.facts.callback.rpartition('/')[0]}/payments"
         times = {"lost_callback": 0, "duplicate_callback": 2}.get(fault.kind if fault else "", 1)
         for _ in range(times):
-            await self._instance.link.deliver(url, msgspec.json.encode(notice), self._instance.sender)
+            await self._instance.link.deliver(url, msgspec.json.encode(notice), self._instance.key)
 
 
 def build(instance: Instance) -> Rules:

@@ -2,6 +2,7 @@
 
     /{kind}[/{instance}]/operations/…   the agency contract
     /{kind}[/{instance}]/jwks.json      the agency's public key
+    /health                             200 as soon as all of them are reachable
     /sandbox/faults                     POST one fault or a list; DELETE: behave
     /sandbox/clock                      GET, or POST {"days": n}: move on, the product's legal clock with it
     /sandbox/effects                    how often each call took effect, and what happened to it
@@ -110,7 +111,13 @@ async def cancel(
 @get("/jwks.json", sync_to_thread=False)
 def jwks(instance: TheInstance) -> dict[str, Any]:
     """The agency's public key."""
-    return public_set(instance.sender.key.public_key())
+    return public_set(instance.key.public_key())
+
+
+@get("/health", sync_to_thread=False)
+def health() -> dict[str, str]:
+    """All agencies are there."""
+    return {"status": "ready"}
 
 
 @post("/faults", status_code=204)
@@ -209,7 +216,7 @@ def create_app(config: SandboxConfig) -> Litestar:
         await link.aclose()
 
     return Litestar(
-        route_handlers=[*agencies, desk],
+        route_handlers=[health, *agencies, desk],
         exception_handlers={Problem: answer_problem, HTTPException: answer_framework_refusal},
         request_max_body_size=BODY_BYTES_MAX,
         lifespan=[lifespan],

@@ -36,17 +36,9 @@ KEYS_AGAIN_SECONDS = 2.0  # a signature by an unknown key makes us look again, b
 FETCH_ATTEMPTS_MAX = 4
 DELIVERY_ATTEMPTS_MAX = 12
 BACKOFF_SECONDS = 0.1
-AGENCY_HEADER = "X-Agency"  # whose key a signature is to be checked with; the key itself is pinned there
 BACKOFF_SECONDS_MAX = 20.0
 
 log = structlog.get_logger(__name__)
-
-
-class Sender(msgspec.Struct, frozen=True, kw_only=True):
-    """The agency that speaks to the gateway, and the key it signs with."""
-
-    agency: str
-    key: ec.EllipticCurvePrivateKey
 
 
 class GatewayKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,10 +94,12 @@ class GatewayLink:
             self._status_lists[uri] = (time.monotonic(), fresh)
             return fresh
 
-    async def document(self, call: UUID, reference: DocumentReference, sender: Sender) -> bytes:
+    async def document(
+        self, call: UUID, reference: DocumentReference, key: ec.EllipticCurvePrivateKey
+    ) -> bytes:
         """The content of a document that the call names, checked against it. Raises Problem."""
         url = f"{self.origin}/agency/v1/calls/{call}/documents/{reference.document}"
-        content = await self._fetch(url, min(reference.size, DOCUMENT_BYTES_MAX), sender)
+        content = await self._fetch(url, min(reference.size, DOCUMENT_BYTES_MAX), key)
         if len(content) != reference.size or hashlib.sha256(content).hexdigest() != reference.sha256:
             raise Problem(503, "document-differs", "The content is not the one that the call names.")
         return content
@@ -115,16 +109,16 @@ class GatewayLink:
         if not url.startswith(f"{self.origin}/agency/v1/"):
             raise Problem(422, "callback-elsewhere", "The callback is not at the gateway.")
 
-    async def post(self, url: str, body: bytes, sender: Sender) -> int:
+    async def post(self, url: str, body: bytes, key: ec.EllipticCurvePrivateKey) -> int:
         """Post a signed message once; the status answered, 0 where there was no answer."""
         self.check_callback(url)
-        headers = {AGENCY_HEADER: sender.agency, "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         headers |= sign(
             method="POST",
             url=url,
             headers=headers,
             body=body,
-            key=sender.key,
+            key=key,
             components=CALLBACK_COMPONENTS,
             now=self.clock.now(),
         )
@@ -134,39 +128,38 @@ class GatewayLink:
             return 0
         return response.status_code
 
-    async def deliver(self, url: str, body: bytes, sender: Sender) -> bool:
+    async def deliver(self, url: str, body: bytes, key: ec.EllipticCurvePrivateKey) -> bool:
         """Post a signed message until it is taken (2xx), a bounded number of times."""
         status = 0
         for attempt in range(DELIVERY_ATTEMPTS_MAX):
             if attempt:
                 await asyncio.sleep(_backoff_seconds(attempt))
-            status = await self.post(url, body, sender)
+            status = await self.post(url, body, key)
             if 200 <= status < 300:
                 return True
         log.warning("sandbox.delivery_given_up", status=status, attempts=DELIVERY_ATTEMPTS_MAX)
         return False
 
-    async def _fetch(self, url: str, bytes_max: int, sender: Sender | None = None) -> bytes:
-        """A body from the gateway, asked for by `sender` where given. Raises Problem in the end."""
+    async def _fetch(self, url: str, bytes_max: int, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+        """A body from the gateway, signed for with `key` where given. Raises Problem in the end."""
         for attempt in range(FETCH_ATTEMPTS_MAX):
             if attempt:
                 await asyncio.sleep(_backoff_seconds(attempt))
             try:
-                return await self._fetch_once(url, bytes_max, sender)
+                return await self._fetch_once(url, bytes_max, key)
             except httpx.HTTPError as error:
                 log.info("sandbox.fetch_failed", attempt=attempt, error=type(error).__name__)
         raise Problem(503, "gateway-unreachable", retry_after_seconds=1)
 
-    async def _fetch_once(self, url: str, bytes_max: int, sender: Sender | None) -> bytes:
+    async def _fetch_once(self, url: str, bytes_max: int, key: ec.EllipticCurvePrivateKey | None) -> bytes:
         headers = {"Accept-Encoding": "identity"}
-        if sender is not None:
-            headers[AGENCY_HEADER] = sender.agency
+        if key is not None:
             headers |= sign(
                 method="GET",
                 url=url,
                 headers=headers,
                 body=b"",
-                key=sender.key,
+                key=key,
                 components=DOCUMENT_COMPONENTS,
                 now=self.clock.now(),
             )

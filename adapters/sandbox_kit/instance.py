@@ -26,7 +26,7 @@ from adapters.contract import Operation, OperationKind, Reply, ReplyStatus, Requ
 from adapters.sandbox_kit.config import TAIPEI, Clock, SandboxConfig, signing_key
 from adapters.sandbox_kit.faults import Fault, FaultPlan
 from adapters.sandbox_kit.gate import Gate, Message
-from adapters.sandbox_kit.gateway import GatewayLink, Sender
+from adapters.sandbox_kit.gateway import GatewayLink
 from adapters.sandbox_kit.problems import Problem
 from consent.verifier import Verified, fields_allowed
 
@@ -101,7 +101,7 @@ class Instance:
         self.name = name
         self.path = path
         self.endpoint = f"{config.base_url}/{path}"
-        self.sender = Sender(agency=name, key=signing_key(config, name))
+        self.key = signing_key(config, name)
         self.link = link
         self.clock: Clock = link.clock
         self.faults = faults
@@ -223,7 +223,7 @@ class Instance:
             await asyncio.sleep(self._config.answer_after_seconds)
         try:
             for reference in getattr(call.data, "documents", ()):
-                await self.link.document(call.request.call, reference, self.sender)
+                await self.link.document(call.request.call, reference, self.key)
         except Problem as problem:
             call.note(problem.code)
             return
@@ -237,10 +237,10 @@ class Instance:
         if kind == "lost_callback":
             return
         if kind == "forged_callback":
-            forger = Sender(agency=self.name, key=ec.generate_private_key(ec.SECP256R1()))
+            forger = ec.generate_private_key(ec.SECP256R1())
             call.note(f"forged callback: {await self.link.post(call.request.callback, body, forger)}")
         for _ in range(2 if kind == "duplicate_callback" else 1):
-            is_taken = await self.link.deliver(call.request.callback, body, self.sender)
+            is_taken = await self.link.deliver(call.request.callback, body, self.key)
             call.note("callback taken" if is_taken else "callback given up")
 
     def _reply(self, call: Call) -> Reply:

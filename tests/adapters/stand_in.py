@@ -65,12 +65,17 @@ class StandIn:
     documents: dict[UUID, bytes] = field(default_factory=lambda: dict(CONTENTS))
     callbacks: list[tuple[str, Reply]] = field(default_factory=list)
     payments: list[PaymentNotice] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: int = 0
     refuse_next: int = 0
     keys: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.minter = TokenMinter(self.issuer, self.key_store, self.status_uri)
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """Agencies by the key that they sign with."""
+        return {kid: name for name, keys in self.keys.items() for kid in keys}
 
     def status_uri(self, number: int) -> str:
         return f"{self.issuer}/oauth/status/{number}"
@@ -97,13 +102,13 @@ class StandIn:
 
     def sender_of(self, request: Request[Any, Any, Any], body: bytes, components: tuple[str, ...]) -> str:
         """The agency that signed. Raises SignatureRefused."""
-        name = request.headers["x-agency"]
+        name = self.owners.get(signatures.claimed_key(request.headers), "")
         signatures.verify(
             method=request.method,
             url=f"{self.issuer}{request.url.path}",
             headers=request.headers,
             body=body,
-            keys=self.keys[name],
+            keys=self.keys.get(name, {}),
             components=components,
             now=dt.datetime.now(dt.UTC),
         )
@@ -117,7 +122,7 @@ class StandIn:
         try:
             return self.sender_of(request, body, CALLBACK_COMPONENTS)
         except SignatureRefused:
-            self.refused.append(request.headers["x-agency"])
+            self.refused += 1
             return None
 
     def app(self) -> Litestar:
