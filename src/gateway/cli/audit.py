@@ -1,6 +1,8 @@
 """`audit`: the log, checked by whoever does not want to believe it."""
 
 import click
+import msgspec
+from rich.console import Console
 from rich.progress import Progress
 
 from consent import audit as audit_log
@@ -20,7 +22,8 @@ def audit() -> None:
 
 
 @audit.command("verify")
-def verify_log() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def verify_log(as_json: bool) -> None:
     """Read the whole log again: every leaf, tile, signed head and event. Non-zero on any fault.
 
     \b
@@ -28,11 +31,15 @@ def verify_log() -> None:
         onestop audit verify
     """
     settings = environment.settings()
-    with Progress(transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("leaves", total=None)
         report = environment.run(
             _verify(settings, lambda done, total: progress.update(task, completed=done, total=total))
         )
+    if as_json:
+        result = {"size": report.size, "root": report.root.hex(), "heads": report.heads, "verified": True}
+        click.echo(msgspec.json.encode(result))
+        return
     click.echo(
         f"The log holds {report.size} leaves under {report.heads} signed heads; root {report.root.hex()}; "
         f"{report.published} leaves are anchored, {report.pending} wait. No fault was found."
