@@ -35,6 +35,7 @@ class Applicant:
             trust_env=False,
         )
         self._csrf = ""
+        self._paid_at = ""
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,11 +64,10 @@ class Applicant:
         self, path: str, body: object = None, *, key: str | None = None, **headers: str
     ) -> httpx.Response:
         """POST a JSON body under an idempotency key, a new one unless one is given."""
-        sent = {
-            "X-CSRF-Token": self._csrf,
-            "Idempotency-Key": key or secrets.token_urlsafe(16),
-            **_named(headers),
-        }
+        sent = httpx.Headers(
+            {"X-CSRF-Token": self._csrf, "Idempotency-Key": key or secrets.token_urlsafe(16)}
+        )
+        sent.update(_named(headers))
         return await self._http.post(path, json={} if body is None else body, headers=sent)
 
     async def put(self, path: str, version: int, **content: Any) -> httpx.Response:
@@ -113,7 +113,15 @@ class Applicant:
     async def pay(self, case: Mapping[str, Any]) -> None:
         """Pay the fee on the payment service's own page."""
         asked = await self.post(f"/api/v1/cases/{case['case_id']}/pay")
-        page = await self._http.get(_json(asked, 200)["pay_url"])
+        await self._pay_at(_json(asked, 200)["pay_url"])
+
+    async def pay_again(self) -> None:
+        """Go back to the payment page that was paid on last, and pay there once more."""
+        await self._pay_at(self._paid_at)
+
+    async def _pay_at(self, pay_url: str) -> None:
+        self._paid_at = pay_url
+        page = await self._http.get(pay_url)
         form = form_in(page.text)
         paid = await self._http.request(
             form.method,

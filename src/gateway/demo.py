@@ -171,7 +171,9 @@ async def _walk(settings: Settings, report: Report, output: Path) -> dict[str, A
     }
 
 
-async def gold_card_in_taiwan(ada: Applicant, report: Report) -> dict[str, Any]:
+async def gold_card_in_taiwan(
+    ada: Applicant, report: Report, sandbox_url: str = SANDBOX_URL
+) -> dict[str, Any]:
     """The application of a foreign professional who is in Taiwan; returns the approved case."""
     report.step("Ada Example logs in at the (sandbox) identity provider")
     session = await ada.log_in("ada")
@@ -192,10 +194,10 @@ async def gold_card_in_taiwan(ada: Applicant, report: Report) -> dict[str, Any]:
     case = await ada.act(case, "submit")
     report.check("filed, with the fee of the law", case["fee"]["amount_ntd"] > 0, _fee_text(case))
     case = await _pay(ada, case, report)
-    case = await _answer_the_supplement(ada, case, report)
+    case = await _answer_the_supplement(ada, case, report, sandbox_url)
     report.step("The agencies finish their review")
     case = await ada.wait_for(case, {"state": "approved", "open_calls": 0})
-    return await _check_the_outcome(ada, case, report)
+    return await _check_the_outcome(ada, case, report, sandbox_url)
 
 
 async def _consent_to_the_residence_record(
@@ -221,7 +223,9 @@ async def _pay(ada: Applicant, case: Mapping[str, Any], report: Report) -> dict[
     return case
 
 
-async def _answer_the_supplement(ada: Applicant, case: Mapping[str, Any], report: Report) -> dict[str, Any]:
+async def _answer_the_supplement(
+    ada: Applicant, case: Mapping[str, Any], report: Report, sandbox_url: str
+) -> dict[str, Any]:
     case = await ada.wait_for(case, {"state": "waiting_for_applicant"})
     supplement = case["supplement"]
     report.step(
@@ -229,7 +233,7 @@ async def _answer_the_supplement(ada: Applicant, case: Mapping[str, Any], report
     )
     rests = [not due["running"] for due in case["due_dates"] if due["duty"] == "review"]
     report.check("the review clock rests meanwhile", rests == [True])
-    await move_legal_clock(SUPPLEMENT_DAYS)
+    await move_legal_clock(sandbox_url, SUPPLEMENT_DAYS)
     report.step(f"{SUPPLEMENT_DAYS} days later (legal time) she answers it")
     for item in supplement["items"]:
         slot = item["target"].removeprefix("document:")
@@ -239,14 +243,16 @@ async def _answer_the_supplement(ada: Applicant, case: Mapping[str, Any], report
     return await ada.act(case, "supplement")
 
 
-async def _check_the_outcome(ada: Applicant, case: dict[str, Any], report: Report) -> dict[str, Any]:
+async def _check_the_outcome(
+    ada: Applicant, case: dict[str, Any], report: Report, sandbox_url: str
+) -> dict[str, Any]:
     permits = case["decision"]["permits"]
     wanted = {"work_permit", "resident_visa", "alien_resident_certificate", "re_entry_permit"}
     report.check("four permits are settled by one decision", wanted <= permits.keys(), ", ".join(permits))
     report.check("exactly one supplement was asked for", case["supplements"] == 1)
     report.check("a notice of the result was issued", len(case["outcome"]) == 1)
     async with httpx.AsyncClient(trust_env=False) as http:
-        seen = (await http.get(f"{SANDBOX_URL}/sandbox/effects")).json()["effects"]
+        seen = (await http.get(f"{sandbox_url}/sandbox/effects")).json()["effects"]
     twice = [
         f"{agency} {operation}"
         for agency, operations in seen.items()
@@ -257,10 +263,10 @@ async def _check_the_outcome(ada: Applicant, case: dict[str, Any], report: Repor
     return case
 
 
-async def move_legal_clock(days: int) -> None:
+async def move_legal_clock(sandbox_url: str, days: int) -> None:
     """Have the sandbox move legal time ahead."""
     async with httpx.AsyncClient(trust_env=False) as http:
-        answer = await http.post(f"{SANDBOX_URL}/sandbox/clock", json={"days": days})
+        answer = await http.post(f"{sandbox_url}/sandbox/clock", json={"days": days})
     if answer.status_code >= 300:
         raise StepFailed(f"the sandbox answered {answer.status_code} when asked to move legal time")
 
@@ -306,7 +312,7 @@ def _processes(settings: Settings) -> Iterator[Any]:
     logs.mkdir(exist_ok=True)
     try:
         _command("migrate")
-        for name, url in (("sandbox", f"{SANDBOX_URL}/health"), ("serve", settings.public_url)):
+        for name, url in (("sandbox", f"{SANDBOX_URL}/nia/jwks.json"), ("serve", settings.public_url)):
             with (logs / f"{name}.log").open("ab") as log:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "gateway.cli", name],

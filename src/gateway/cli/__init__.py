@@ -18,9 +18,11 @@ COMMANDS: Mapping[str, str] = {
     "serve": "gateway.cli.processes:serve",
     "worker": "gateway.cli.processes:worker",
     "sandbox": "gateway.cli.sandbox:sandbox",
+    "demo": "gateway.cli.demo:demo",
     "migrate": "gateway.cli.database:migrate",
     "doctor": "gateway.cli.doctor:doctor",
     "audit": "gateway.cli.audit:audit",
+    "call": "gateway.cli.call:call",
 }
 
 

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import uvicorn
@@ -23,13 +24,13 @@ from services import store
 
 HOST = "127.0.0.1"
 AGENCIES_PORT = 8100
-PROVIDER_PORT = 8101
 
 
 @click.command()
 @click.option("--faults", type=click.Path(path_type=Path, dir_okay=False), help="Faults to come (JSON).")
-def sandbox(faults: Path | None) -> None:
-    """Run all agency sandboxes (port 8100) and the sandbox identity provider (port 8101).
+@click.option("--port", default=AGENCIES_PORT, show_default=True, help="Port of the agency sandboxes.")
+def sandbox(faults: Path | None, port: int) -> None:
+    """Run all agency sandboxes, and the sandbox identity provider at the port of ONESTOP_OIDC_ISSUER.
 
     They write where they are to `agencies.toml` beside their keys, where the default settings look for it.
 
@@ -39,10 +40,10 @@ def sandbox(faults: Path | None) -> None:
     """
     settings = environment.settings()
     with contextlib.suppress(KeyboardInterrupt):
-        environment.run(_serve(settings, faults))
+        environment.run(_serve(settings, faults, port))
 
 
-async def _serve(settings: Settings, faults: Path | None) -> None:
+async def _serve(settings: Settings, faults: Path | None, port: int) -> None:
     kit = importlib.import_module("adapters.sandbox_kit")
     provider = importlib.import_module("adapters.sandbox_idp")
     async with contextlib.AsyncExitStack() as stack:
@@ -59,7 +60,7 @@ async def _serve(settings: Settings, faults: Path | None) -> None:
         folder = settings.agencies_file.parent
         agencies = kit.create_app(
             kit.SandboxConfig(
-                base_url=f"http://{HOST}:{AGENCIES_PORT}",
+                base_url=f"http://{HOST}:{port}",
                 gateway_issuer=settings.public_url,
                 folder=folder,
                 move_legal_clock=move_legal_clock,
@@ -76,8 +77,8 @@ async def _serve(settings: Settings, faults: Path | None) -> None:
         )
         await _run_until_told(
             {
-                AGENCIES_PORT: kit.server_config(agencies, HOST, AGENCIES_PORT),
-                PROVIDER_PORT: uvicorn.Config(people, log_level="warning"),
+                port: kit.server_config(agencies, HOST, port),
+                urlsplit(settings.oidc_issuer).port or 80: uvicorn.Config(people, log_level="warning"),
             }
         )
 
