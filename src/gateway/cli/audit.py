@@ -31,7 +31,8 @@ def verify_log(as_json: bool) -> None:
         onestop audit verify
     """
     settings = environment.settings()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("leaves", total=None)
         report = environment.run(
             _verify(settings, lambda done, total: progress.update(task, completed=done, total=total))
