@@ -112,7 +112,7 @@ class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True):
     layout: Layout
     options: dict[str, tuple[Choice, ...]]
     documents: tuple[NeededDocument, ...]
-    notices: dict[str, dict[str, msgspec.Raw]]
+    notices: dict[str, dict[str, dict[str, Any]]]
     fees: Any
     periods: tuple[dict[str, Any], ...]
     states: dict[str, Text]

@@ -20,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.contract import Operation, OperationKind, Request, members_of
 from adapters.errors import Unsupported
 from consent import bases, log, policy
-from consent.errors import NotPermitted
+from consent.errors import CeilingExceeded, NotPermitted
 from consent.ids import uuid7
 from consent.keys import Vault
 from consent.lifecycle import LIVE_STATES, BasisEvent
-from consent.model import Authority, BasisState, EventType, Grant, LogEvent, Permit
+from consent.model import Authority, BasisState, EventType, Grant, LawfulBasis, LogEvent, Permit
 from services import calls, catalog, documents, store
 from services import events as ev
 from services.case import At, Case, evolve, new_number
@@ -123,21 +123,21 @@ class Flow:
         data = _object(raw)
         allowed = operation.answer.__struct_fields__ if grant is None else grant.fields
         released = policy.release(allowed, data)
-        try:
-            msgspec.convert(released.data, operation.answer)
-        except msgspec.ValidationError as error:
-            raise Unsupported(f"the answer to '{call.operation}' has not the contract's shape") from error
-        await calls.end(conn, call.call_id, CallStatus.DONE, answer=raw)
-        if stored is not None:
-            await self._log(conn, case, call, EventType.DATA_RELEASED, stored, released.fields)
         if released.surplus:
             await self._log(conn, case, call, EventType.DATA_SURPLUS, stored, _named(released.surplus))
-        if stored is not None and await bases.spent(conn, stored.basis):
-            await bases.move(conn, self.vault, stored.basis.basis_id, BasisEvent.CONSUME)
+        _check_shape(operation, released)
         answered = ev.CallAnswered(
             call=call.call_id, agency=call.agency, operation=call.operation, data=released.data
         )
-        await self.advance(conn, case, [answered], actor=call.agency, at=at)
+        async with (
+            conn.begin_nested()
+        ):  # an answer that leads nowhere (an unknown agency) leaves nothing behind
+            await calls.end(conn, call.call_id, CallStatus.DONE, answer=raw)
+            if stored is not None:
+                await self._log(conn, case, call, EventType.DATA_RELEASED, stored, released.fields)
+            if stored is not None and await bases.spent(conn, stored.basis):
+                await bases.move(conn, self.vault, stored.basis.basis_id, BasisEvent.CONSUME)
+            await self.advance(conn, case, [answered], actor=call.agency, at=at)
 
     async def fail(
         self, conn: AsyncConnection, call: calls.Call, status: CallStatus, reason: str, at: At
@@ -154,16 +154,19 @@ class Flow:
 
     async def authorities(
         self, conn: AsyncConnection, claimed: Sequence[calls.Call], now: dt.datetime
-    ) -> list[Permit | Authority | NotPermitted]:
-        """What each call may be made with, by its basis as it is now; a refusal where there is nothing."""
+    ) -> list[Permit | Authority | NotPermitted | Unsupported]:
+        """What each call may be made with, by its basis as it is now; the refusal where there is nothing."""
         wanted = {call.basis_id for call in claimed if call.basis_id is not None}
         held = await bases.load_many(conn, self.vault, wanted) if wanted else {}
         return [self._authority(call, held, now) for call in claimed]
 
     def _authority(
         self, call: calls.Call, held: Mapping[UUID, bases.StoredBasis], now: dt.datetime
-    ) -> Permit | Authority | NotPermitted:
-        operation = self.operation(call.agency, call.operation)
+    ) -> Permit | Authority | NotPermitted | Unsupported:
+        try:
+            operation = self.operation(call.agency, call.operation)
+        except Unsupported as error:  # the agency is no longer configured
+            return error
         if call.basis_id is None:
             return Authority(
                 call_id=call.call_id,
@@ -172,7 +175,9 @@ class Flow:
                 resource=operation.resource,
                 ground=operation.ground,
             )
-        stored = held[call.basis_id]
+        stored = held.get(call.basis_id)
+        if stored is None:
+            return NotPermitted("unknown", "the lawful basis is gone or cannot be read")
         try:
             return policy.permit(
                 stored.basis,
@@ -210,8 +215,8 @@ class Flow:
         if body is None or call.basis_id is None or str(document_id) not in _named_documents(body):
             raise CaseNotFound("no such document")
         operation = self.operation(call.agency, call.operation)
+        case = await store.load_case(conn, self.vault, call.case_id, lock=True)
         _, stored = await self._answer_grant(conn, call, operation, at)
-        case = await store.load_case(conn, self.vault, call.case_id)
         details = {"document": str(document_id)}
         await self._log(conn, case, call, EventType.DATA_RELEASED, stored, ("documents",), details)
         return await documents.read(conn, self.vault, call.case_id, document_id)
@@ -282,7 +287,7 @@ class Flow:
         fields: tuple[str, ...] = ()
         if operation.kind is OperationKind.DATA:
             found = _covering(held, wanted.agency, operation.resource)
-            catalog.service_info(case.service).purpose(found.basis.purpose_code).check(found.basis)
+            _check_purpose(case, found.basis)
             item, grant = policy.item_for(found.basis, wanted.agency, operation.resource)
             policy.permit(
                 found.basis,
@@ -402,12 +407,33 @@ def _covering(held: Sequence[bases.StoredBasis], agency: str, resource: str) -> 
     return (live or covering)[-1]
 
 
+def _check_purpose(case: Case, basis: LawfulBasis) -> None:
+    """Raise NotPermitted when a basis asks for more than its purpose allows, as the catalogue is today."""
+    try:
+        catalog.service_info(case.service).purpose(basis.purpose_code).check(basis)
+    except (CeilingExceeded, KeyError) as error:
+        raise NotPermitted("beyond-purpose", "the basis asks for more than its purpose allows") from error
+
+
 def _object(raw: bytes) -> dict[str, object]:
     """A JSON object's raw members. Raises Unsupported for anything else."""
     try:
         return msgspec.json.decode(raw, type=dict[str, object])
     except msgspec.DecodeError as error:
         raise Unsupported("the answer is not a JSON object") from error
+
+
+def _check_shape(operation: Operation, released: policy.Released) -> None:
+    """What the basis lets through must be an answer. Raises Unsupported.
+
+    An answer all of which lies beyond the basis is none: the rest of it must not pass for "no such record".
+    """
+    if released.surplus and not released.fields:
+        raise Unsupported(f"nothing in the answer to '{operation.name}' is the contract's")
+    try:
+        msgspec.convert(released.data, operation.answer)
+    except msgspec.ValidationError as error:
+        raise Unsupported(f"the answer to '{operation.name}' has not the contract's shape") from error
 
 
 def _named_documents(body: bytes) -> set[str]:

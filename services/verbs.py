@@ -157,7 +157,7 @@ def _beyond_supplement(flow: Flow, case: Case, changed: list[str]) -> list[Probl
     return [
         Problem(
             pointer=pointer,
-            code="not-asked-for",
+            code="not_asked_for",
             detail_zh="補正期間只能修改通知所列的項目",
             detail_en="while a supplement is open, only the items it names can change",
         )
@@ -176,7 +176,7 @@ def _unanswered(case: Case, supplement: Supplement) -> list[Problem]:
     return [
         Problem(
             pointer=f"document:{slot}",
-            code="missing",
+            code="required",
             detail_zh="尚未補上通知所列的文件",
             detail_en="the document that the notice asks for is still missing",
         )

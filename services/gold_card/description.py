@@ -1,6 +1,7 @@
 """What a client needs to show the service: form, option lists, documents, notices, fees, of one edition."""
 
 import datetime as dt
+from typing import Any
 
 import msgspec
 
@@ -84,14 +85,15 @@ def _needed(slot: Slot) -> NeededDocument:
     )
 
 
-def _notices(edition: Edition) -> dict[str, dict[str, msgspec.Raw]]:
+def _notices(edition: Edition) -> dict[str, dict[str, dict[str, Any]]]:
     """The notices as their exact content; the duty notice as for an applicant in Taiwan, in any field."""
     return {
         "residence": {
-            language: msgspec.Raw(consent_notice(edition, language).content) for language in _LANGUAGES
+            language: msgspec.json.decode(consent_notice(edition, language).content)
+            for language in _LANGUAGES
         },
         "duty": {
-            language: msgspec.Raw(duty_notice(edition, language, "arc", "").content)
+            language: msgspec.json.decode(duty_notice(edition, language, "arc", "").content)
             for language in _LANGUAGES
         },
     }

@@ -159,7 +159,6 @@ class OutcomeNotices(Part, frozen=True, kw_only=True):
     article: str
     agencies: tuple[str, ...]
     if_consulted: tuple[str, ...]
-    if_abroad: tuple[str, ...]
 
 
 class BasisRule(Part, frozen=True, kw_only=True):
@@ -295,15 +294,11 @@ class Edition(Part, frozen=True, kw_only=True):
         """The remedy against an outcome; None where there is nothing to contest."""
         return next((rule for rule in self.remedies if outcome in rule.outcomes), None)
 
-    def agencies_told(self, stay: StayStatus, consulted: Iterable[str] = ()) -> tuple[str, ...]:
+    def agencies_told(self, consulted: Iterable[str] = ()) -> tuple[str, ...]:
         """The agency instances that are told of the outcome, given those that were consulted."""
-        told = list(self.outcome_notices.agencies)
-        told += [
-            agency for agency in consulted if agency.partition(":")[0] in self.outcome_notices.if_consulted
-        ]
-        if stay == "abroad":
-            told += self.outcome_notices.if_abroad
-        return tuple(dict.fromkeys(told))
+        kinds = self.outcome_notices.if_consulted
+        asked = [agency for agency in consulted if agency.partition(":")[0] in kinds]
+        return tuple(dict.fromkeys([*self.outcome_notices.agencies, *asked]))
 
     def warning_on(self, legal_date: dt.date) -> Text | None:
         """The warning that goes with a day to which the edition was not checked."""

@@ -225,7 +225,7 @@ class Flow:
         calls: tuple[PlannedCall, ...] = ()
         if case.duties:  # it was paid for and reviewed: the agencies and the person are told
             notice = DecisionNotice(outcome=event.outcome, decided_on=event.decided_on)
-            told = edition.agencies_told(form_of(case).stay.status, _consulted(case))
+            told = edition.agencies_told(_consulted(case))
             calls = (
                 *(PlannedCall(agency=agency, operation="decision_notice", data=notice) for agency in told),
                 self._message(case, event.outcome),

@@ -116,19 +116,16 @@ class Applicant:
         await self._pay_at(_json(asked, 200)["pay_url"])
 
     async def pay_again(self) -> None:
-        """Go back to the payment page that was paid on last, and pay there once more."""
-        await self._pay_at(self._paid_at)
+        """Send the payment page that was paid on last once more, as a browser does on reload."""
+        paid = await self._http.post(self._paid_at, data={}, follow_redirects=False)
+        if paid.status_code != 303:
+            raise StepFailed(f"paying again answered {paid.status_code}, expected 303")
 
     async def _pay_at(self, pay_url: str) -> None:
-        self._paid_at = pay_url
         page = await self._http.get(pay_url)
         form = form_in(page.text)
-        paid = await self._http.request(
-            form.method,
-            urljoin(str(page.url), form.action),
-            data=form.fields,
-            follow_redirects=False,
-        )
+        self._paid_at = urljoin(str(page.url), form.action)
+        paid = await self._http.request(form.method, self._paid_at, data=form.fields, follow_redirects=False)
         if paid.status_code != 303:
             raise StepFailed(f"paying answered {paid.status_code}, expected 303")
 

@@ -44,6 +44,7 @@ class SqlDatabase:
                 pool_size=POOL_SIZE,
                 max_overflow=POOL_OVERFLOW,
                 pool_timeout=POOL_WAIT_SECONDS,
+                hide_parameters=True,  # an error's text must not quote what was to be stored
             )
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
@@ -53,6 +54,7 @@ class SqlDatabase:
                 pool_size=POOL_SIZE,
                 max_overflow=POOL_OVERFLOW,
                 pool_timeout=POOL_WAIT_SECONDS,
+                hide_parameters=True,  # an error's text must not quote what was to be stored
                 connect_args={
                     "server_settings": {
                         "statement_timeout": str(STATEMENT_TIMEOUT_MS),

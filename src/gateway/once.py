@@ -6,6 +6,7 @@ commits all of that together. A repeated request gets the kept answer, with `Ide
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -35,7 +36,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 Work = Callable[[AsyncConnection], Awaitable[Made]]
 
 
-def idempotency_key(request: Request) -> str:
+def idempotency_key(request: Request[Any, Any, Any]) -> str:
     """The request's key. Raises PreconditionMissing when there is none or it is not plain and short."""
     key = request.headers.get(HEADER, "")
     if not key or len(key) > KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
@@ -43,7 +44,7 @@ def idempotency_key(request: Request) -> str:
     return key
 
 
-def if_match(request: Request) -> int:
+def if_match(request: Request[Any, Any, Any]) -> int:
     """The version that the caller's change was made from. Raises PreconditionMissing without a usable one."""
     value = request.headers.get("If-Match", "").strip('"')
     if not value.removeprefix("v").isdigit() or len(value) > 12:
@@ -57,7 +58,7 @@ def etag(version: int) -> str:
 
 
 async def once(
-    request: Request, database: SqlDatabase, flow: Flow, owner: str, work: Work
+    request: Request[Any, Any, Any], database: SqlDatabase, flow: Flow, owner: str, work: Work
 ) -> Response[bytes]:
     """Run the work for this request once and answer it, now and whenever it is repeated."""
     key = idempotency_key(request)
@@ -92,6 +93,4 @@ def _response(answer: Answer, *, replayed: bool) -> Response[bytes]:
         headers["ETag"] = answer.etag
     if replayed:
         headers["Idempotent-Replay"] = "true"
-    return Response(
-        answer.body, status_code=answer.status, headers=headers, media_type=MediaType.JSON
-    )
+    return Response(answer.body, status_code=answer.status, headers=headers, media_type=MediaType.JSON)

@@ -121,10 +121,10 @@ UNKNOWN = Kind(500, "internal", "系統發生錯誤", "Something went wrong on o
 METHODS: Sequence[Method] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 RETRYING_STATUSES = frozenset({429, 503})
 _MEMBER_CODES = (
-    ("Object contains unknown field", "unknown-member", "此欄位不存在", "There is no such member"),
-    ("Object missing required field", "missing", "缺少必填欄位", "A required member is missing"),
-    ("Missing required", "missing", "缺少必填欄位", "A required member is missing"),
-    ("Expected", "wrong-type", "型別不符", "This is not of the expected type"),
+    ("Object contains unknown field", "unknown_member", "此欄位不存在", "There is no such member"),
+    ("Object missing required field", "required", "缺少必填欄位", "A required member is missing"),
+    ("Missing required", "required", "缺少必填欄位", "A required member is missing"),
+    ("Expected", "wrong_type", "型別不符", "This is not of the expected type"),
 )
 _OTHER_CODE = ("", "invalid", "內容不符合規定", "This is not one of the values allowed")
 _STEP = re.compile(r"[^.\[\]]+")  # of a path like `parts[1].count`
@@ -200,7 +200,7 @@ def _members_of(error: Exception, language: Language) -> tuple[str | None, Seque
             return None, _framework_errors(error, english)
         case consent.CeilingExceeded():
             text = "more than the purpose allows" if english else "超過特定目的所允許的範圍"
-            return None, [InputError(pointer=error.pointer, code="ceiling-exceeded", detail=text)]
+            return None, [InputError(pointer=error.pointer, code="ceiling_exceeded", detail=text)]
         case services.NotAllowed():
             return error.why_en if english else error.why_zh, None
         case services.PreconditionMissing():

@@ -3,14 +3,22 @@
 The decoder takes the last of two equal member names silently and gives up on deep nesting with an error that
 looks like a fault of ours. Here both are the sender's mistake, told as such: another reader of the same bytes
 (an agency, an auditor) might have taken the first member.
+
+The decoder also stops at the first thing that is wrong. Where a route takes a struct, its JSON Schema is asked
+first, so that a sender learns everything at once.
 """
 
 import json
+from functools import cache
 from typing import Any
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from msgspec.inspect import is_struct_type
+
+from services.errors import InvalidInput
+from services.forms import Form
 
 
 class MalformedBody(Exception):
@@ -21,9 +29,23 @@ class GatewayRequest(Request[Any, Any, State]):
     """A request whose JSON body is strict."""
 
     async def json(self) -> Any:
-        """The decoded body; None when it is empty. Raises MalformedBody."""
+        """The decoded body; None when it is empty. Raises MalformedBody, or InvalidInput with all problems."""
         body = await self.body()
-        return strict_json(body) if body else None
+        if not body:
+            return None
+        value = strict_json(body)
+        field = self.route_handler.parsed_data_field
+        if field is not None and is_struct_type(field.annotation):
+            problems = _form(field.annotation).findings(value)
+            if problems:
+                raise InvalidInput(problems)
+        return value
+
+
+@cache
+def _form(struct: type[msgspec.Struct]) -> Form[Any]:
+    """The schema of a route's body; there are as many as routes."""
+    return Form(struct)
 
 
 def strict_json(body: bytes) -> Any:

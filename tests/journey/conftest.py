@@ -35,7 +35,8 @@ def own_world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]
 
 @pytest.fixture
 async def ada(world: World) -> AsyncIterator[Applicant]:
-    """Ada, logged in."""
+    """Ada, logged in; the sandboxes behave until the test tells them otherwise."""
+    await world.clear_faults()
     async with world.applicant() as person:
         await person.log_in("ada")
         yield person

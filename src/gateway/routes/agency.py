@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, Router, get, post
+from litestar.params import FromPath, JSONBody
 
 from adapters import signatures
 from adapters.contract import (
@@ -21,10 +22,10 @@ from adapters.epay.adapter import PaymentNotice
 from adapters.registry import Registry
 from consent.database import machine_time
 from gateway.db import SqlDatabase
+from gateway.injected import TheDatabase, TheFlow, TheRegistry, TheSettings
 from gateway.settings import Settings
 from services import calls, payments, store
 from services.errors import CaseNotFound
-from services.flow import Flow
 from services.outbox import ENDED
 from services.worker import take_answer
 
@@ -71,11 +72,11 @@ async def signer(
 @post("/callbacks", status_code=200)
 async def take_callback(
     request: Request[Any, Any, Any],
-    data: Callback,
-    database: SqlDatabase,
-    flow: Flow,
-    registry: Registry,
-    settings: Settings,
+    data: JSONBody[Callback],
+    database: TheDatabase,
+    flow: TheFlow,
+    registry: TheRegistry,
+    settings: TheSettings,
 ) -> Taken:
     """An agency's later answer to one of our calls."""
     agency = await signer(request, settings, registry, database, CALLBACK_COMPONENTS)
@@ -96,11 +97,11 @@ async def take_callback(
 @post("/payments", status_code=200)
 async def take_payment(
     request: Request[Any, Any, Any],
-    data: PaymentNotice,
-    database: SqlDatabase,
-    flow: Flow,
-    registry: Registry,
-    settings: Settings,
+    data: JSONBody[PaymentNotice],
+    database: TheDatabase,
+    flow: TheFlow,
+    registry: TheRegistry,
+    settings: TheSettings,
 ) -> Taken:
     """A payment that arrived."""
     agency = await signer(request, settings, registry, database, CALLBACK_COMPONENTS)
@@ -111,12 +112,12 @@ async def take_payment(
 @get("/calls/{call_id:uuid}/documents/{document_id:uuid}")
 async def read_document(
     request: Request[Any, Any, Any],
-    call_id: UUID,
-    document_id: UUID,
-    database: SqlDatabase,
-    flow: Flow,
-    registry: Registry,
-    settings: Settings,
+    call_id: FromPath[UUID],
+    document_id: FromPath[UUID],
+    database: TheDatabase,
+    flow: TheFlow,
+    registry: TheRegistry,
+    settings: TheSettings,
 ) -> Response[bytes]:
     """The content of a document that one of the agency's open calls names, while its basis is live."""
     agency = await signer(request, settings, registry, database, DOCUMENT_COMPONENTS)

@@ -97,12 +97,12 @@ def test_ends_against_the_person_carry_their_remedy(edition: Edition) -> None:
 
 
 def test_who_took_part_is_told_of_the_end(edition: Edition) -> None:
-    assert edition.agencies_told("arc") == ("wda",)
-    assert edition.agencies_told("arc", ["field_authority:moc", "field_authority:moc"]) == (
+    assert edition.agencies_told() == ("wda", "boca")
+    assert edition.agencies_told(["field_authority:moc", "field_authority:moc"]) == (
         "wda",
+        "boca",
         "field_authority:moc",
     )
-    assert edition.agencies_told("abroad") == ("wda", "boca")
 
 
 def test_the_edition_is_chosen_by_the_legal_date() -> None:

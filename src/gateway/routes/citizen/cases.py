@@ -6,12 +6,13 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, Router, get, post, put
 from litestar.di import Provide
-from litestar.params import Parameter
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from gateway.db import SqlDatabase
 from gateway.identity.session_store import Session
 from gateway.identity.sessions import guard_csrf, provide_session
+from gateway.injected import TheDatabase, TheFlow, TheSession
 from gateway.once import Made, etag, if_match, once
 from gateway.views import CaseList, CaseView, Timeline, View, case_view, timeline
 from services import store, verbs
@@ -21,6 +22,7 @@ from services.flow import Flow
 
 PAGE_SIZE = 20
 TIMELINE_PAGE_SIZE = 200
+CASE = ResponseSpec(CaseView, description="The case as it is after this.")
 
 
 class NewCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -51,9 +53,13 @@ async def own_case(
     return case
 
 
-@post("/", status_code=201)
+@post("/", status_code=201, responses={201: CASE})
 async def open_case(
-    request: Request[Any, Any, Any], data: NewCase, session: Session, database: SqlDatabase, flow: Flow
+    request: Request[Any, Any, Any],
+    data: JSONBody[NewCase],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """Open a draft."""
 
@@ -66,10 +72,10 @@ async def open_case(
 
 @get("/")
 async def list_cases(
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
-    cursor: Annotated[UUID | None, Parameter(query="cursor")] = None,
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
+    cursor: FromQuery[UUID | None] = None,
 ) -> CaseList:
     """The person's cases, newest first."""
     async with database.read() as conn:
@@ -81,7 +87,9 @@ async def list_cases(
 
 
 @get("/{case_id:uuid}")
-async def show_case(case_id: UUID, session: Session, database: SqlDatabase, flow: Flow) -> Response[CaseView]:
+async def show_case(
+    case_id: FromPath[UUID], session: TheSession, database: TheDatabase, flow: TheFlow
+) -> Response[CaseView]:
     """One case."""
     async with database.read() as conn:
         case = await own_case(conn, flow, session, case_id)
@@ -92,11 +100,11 @@ async def show_case(case_id: UUID, session: Session, database: SqlDatabase, flow
 @put("/{case_id:uuid}/form")
 async def save_form(
     request: Request[Any, Any, Any],
-    case_id: UUID,
-    data: dict[str, Any],
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    case_id: FromPath[UUID],
+    data: JSONBody[dict[str, Any]],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[CaseView]:
     """Save the form as it stands; an incomplete one is saved and its gaps are listed in `problems`."""
     version = if_match(request)
@@ -107,14 +115,14 @@ async def save_form(
     return Response(case_view(flow, case, at), headers={"ETag": etag(case.version)})
 
 
-@post("/{case_id:uuid}/submit", status_code=200)
+@post("/{case_id:uuid}/submit", status_code=200, responses={200: CASE})
 async def submit(
     request: Request[Any, Any, Any],
-    case_id: UUID,
-    data: Nothing,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    case_id: FromPath[UUID],
+    data: JSONBody[Nothing],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """File the application. The legal filing time is this request's commit."""
     version = if_match(request)
@@ -128,7 +136,13 @@ async def submit(
 
 
 @post("/{case_id:uuid}/pay", status_code=200)
-async def pay(case_id: UUID, data: Nothing, session: Session, database: SqlDatabase, flow: Flow) -> Payable:
+async def pay(
+    case_id: FromPath[UUID],
+    data: JSONBody[Nothing],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
+) -> Payable:
     """Where the fee is paid. It moves nothing, so that it needs no idempotency key."""
     async with database.read() as conn:
         case = await own_case(conn, flow, session, case_id)
@@ -140,14 +154,14 @@ async def pay(case_id: UUID, data: Nothing, session: Session, database: SqlDatab
     return Payable(pay_url=case.fee.pay_url, amount_ntd=case.fee.amount_ntd)
 
 
-@post("/{case_id:uuid}/supplement", status_code=200)
+@post("/{case_id:uuid}/supplement", status_code=200, responses={200: CASE})
 async def answer_supplement(
     request: Request[Any, Any, Any],
-    case_id: UUID,
-    data: Nothing,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    case_id: FromPath[UUID],
+    data: JSONBody[Nothing],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """Hand in what the open supplement asks for."""
     version = if_match(request)
@@ -160,14 +174,14 @@ async def answer_supplement(
     return await once(request, database, flow, session.subject, work)
 
 
-@post("/{case_id:uuid}/withdraw", status_code=200)
+@post("/{case_id:uuid}/withdraw", status_code=200, responses={200: CASE})
 async def withdraw(
     request: Request[Any, Any, Any],
-    case_id: UUID,
-    data: Nothing,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    case_id: FromPath[UUID],
+    data: JSONBody[Nothing],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """Withdraw the application."""
 
@@ -181,11 +195,11 @@ async def withdraw(
 
 @get("/{case_id:uuid}/timeline")
 async def show_timeline(
-    case_id: UUID,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
-    after: Annotated[int, Parameter(query="after", ge=0)] = 0,
+    case_id: FromPath[UUID],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
+    after: Annotated[int, QueryParameter(ge=0)] = 0,
 ) -> Timeline:
     """What happened, in order."""
     async with database.read() as conn:

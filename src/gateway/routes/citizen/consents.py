@@ -7,20 +7,19 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.di import Provide
-from litestar.params import Parameter
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import bases
 from consent.model import LawfulBasis
-from gateway.db import SqlDatabase
-from gateway.identity.session_store import Session
 from gateway.identity.sessions import guard_csrf, provide_session
+from gateway.injected import TheDatabase, TheFlow, TheSession
 from gateway.once import Made, once
 from gateway.routes.citizen.cases import Nothing, own_case
 from gateway.views import BasisView, View, basis_view
 from services import consents, store
 from services.errors import CaseNotFound
-from services.flow import Flow
 
 PAGE_SIZE = 50
 
@@ -37,7 +36,7 @@ class ShownNotice(View, frozen=True):
     notice_id: str
     notice_sha256: str
     language: str
-    content: msgspec.Raw
+    content: dict[str, Any]
     content_base64: str
     basis: BasisView | None
 
@@ -56,14 +55,21 @@ class BasisList(View, frozen=True):
     next: str
 
 
-@post("/cases/{case_id:uuid}/notices", status_code=200)
+BASIS = ResponseSpec(BasisView, description="The record as it is after this.")
+
+
+@post(
+    "/cases/{case_id:uuid}/notices",
+    status_code=200,
+    responses={200: ResponseSpec(Notices, description="What was shown.")},
+)
 async def show_notices(
     request: Request[Any, Any, Any],
-    case_id: UUID,
-    data: Nothing,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    case_id: FromPath[UUID],
+    data: JSONBody[Nothing],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """Show the case's notices: that they were shown, and which text, is recorded."""
 
@@ -84,10 +90,10 @@ async def show_notices(
 
 @get("/consents")
 async def list_bases(
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
-    cursor: Annotated[UUID | None, Parameter(query="cursor")] = None,
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
+    cursor: FromQuery[UUID | None] = None,
 ) -> BasisList:
     """All lawful bases about the person: consents, and what rests on the law."""
     async with database.read() as conn:
@@ -97,14 +103,14 @@ async def list_bases(
     return BasisList(bases=[basis_view(basis) for basis in page], next=more)
 
 
-@post("/consents/{basis_id:uuid}/grant", status_code=200)
+@post("/consents/{basis_id:uuid}/grant", status_code=200, responses={200: BASIS})
 async def grant(
     request: Request[Any, Any, Any],
-    basis_id: UUID,
-    data: Agreement,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    basis_id: FromPath[UUID],
+    data: JSONBody[Agreement],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """Agree to the text that was shown."""
 
@@ -123,14 +129,14 @@ async def grant(
     return await once(request, database, flow, session.subject, work)
 
 
-@post("/consents/{basis_id:uuid}/refuse", status_code=200)
+@post("/consents/{basis_id:uuid}/refuse", status_code=200, responses={200: BASIS})
 async def refuse(
     request: Request[Any, Any, Any],
-    basis_id: UUID,
-    data: Nothing,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    basis_id: FromPath[UUID],
+    data: JSONBody[Nothing],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """Refuse what was shown. The manual way stays open."""
 
@@ -140,14 +146,14 @@ async def refuse(
     return await once(request, database, flow, session.subject, work)
 
 
-@post("/consents/{basis_id:uuid}/withdraw", status_code=200)
+@post("/consents/{basis_id:uuid}/withdraw", status_code=200, responses={200: BASIS})
 async def withdraw(
     request: Request[Any, Any, Any],
-    basis_id: UUID,
-    data: Nothing,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    basis_id: FromPath[UUID],
+    data: JSONBody[Nothing],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """Withdraw a consent; withdrawing twice answers the same."""
 
@@ -168,7 +174,7 @@ def _shown(notice: bases.Notice, basis: LawfulBasis | None) -> ShownNotice:
         notice_id=notice.notice_id,
         notice_sha256=notice.sha256,
         language=notice.language,
-        content=msgspec.Raw(notice.content),
+        content=msgspec.json.decode(notice.content),
         content_base64=base64.b64encode(notice.content).decode(),
         basis=basis_view(basis) if basis else None,
     )

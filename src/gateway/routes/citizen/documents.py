@@ -6,17 +6,16 @@ from uuid import UUID
 
 from litestar import Request, Response, Router, get, put
 from litestar.di import Provide
+from litestar.params import FromPath
 
-from gateway.db import SqlDatabase
-from gateway.identity.session_store import Session
 from gateway.identity.sessions import guard_csrf, provide_session
+from gateway.injected import TheDatabase, TheFlow, TheSession
 from gateway.once import etag, if_match
 from gateway.routes.citizen.cases import own_case
 from gateway.views import CaseView, case_view
 from services import documents, store, verbs
 from services.errors import CaseNotFound
 from services.events import Document
-from services.flow import Flow
 
 REQUEST_BYTES_MAX = (
     11 * 1024 * 1024
@@ -27,11 +26,11 @@ _RANGE = re.compile(r"bytes=(\d{1,12})-(\d{0,12})")
 @put("/{slot:str}", status_code=201, request_max_body_size=REQUEST_BYTES_MAX)
 async def upload(
     request: Request[Any, Any, Any],
-    case_id: UUID,
-    slot: str,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    case_id: FromPath[UUID],
+    slot: FromPath[str],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[CaseView]:
     """Put a document into a slot. The body is the file itself; its type is read from its bytes."""
     version = if_match(request)
@@ -51,11 +50,11 @@ async def upload(
 @get("/{document_id:uuid}")
 async def download(
     request: Request[Any, Any, Any],
-    case_id: UUID,
-    document_id: UUID,
-    session: Session,
-    database: SqlDatabase,
-    flow: Flow,
+    case_id: FromPath[UUID],
+    document_id: FromPath[UUID],
+    session: TheSession,
+    database: TheDatabase,
+    flow: TheFlow,
 ) -> Response[bytes]:
     """A document's content, whole or one byte range (206)."""
     async with database.read() as conn:

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Response, Router, get, post
 from litestar.enums import MediaType
-from litestar.params import Parameter
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody, QueryParameter
 
-from gateway.db import SqlDatabase
+from gateway.injected import TheDatabase, TheFlow
 from gateway.views import View
 from services import catalog, store
-from services.flow import Flow
 from services.text import Text
 
 DESCRIPTIONS_KEPT = 64
@@ -55,11 +55,14 @@ async def list_services() -> ServiceList:
     )
 
 
-@get("/{service_id:str}")
+@get(
+    "/{service_id:str}",
+    responses={200: ResponseSpec(catalog.ServiceDescription, description="All that a client needs.")},
+)
 async def show_service(
-    service_id: str,
-    database: SqlDatabase,
-    edition: Annotated[str, Parameter(query="edition", max_length=10)] = "",
+    service_id: FromPath[str],
+    database: TheDatabase,
+    edition: Annotated[str, QueryParameter(max_length=10)] = "",
 ) -> Response[bytes]:
     """One service: form, layout, option lists, documents, notices, fees, periods."""
     async with database.read() as conn:
@@ -72,7 +75,9 @@ async def show_service(
 
 
 @post("/{service_id:str}/quote", status_code=200)
-async def quote(service_id: str, data: dict[str, Any], database: SqlDatabase, flow: Flow) -> Response[bytes]:
+async def quote(
+    service_id: FromPath[str], data: JSONBody[dict[str, Any]], database: TheDatabase, flow: TheFlow
+) -> Response[bytes]:
     """What an application with these facts would cost on a day (`legal_date`, today unless given)."""
     async with database.read() as conn:
         today = (await store.now(conn)).legal_date
