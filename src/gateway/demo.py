@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -27,7 +29,6 @@ from gateway.settings import Settings
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 15.0
 POLL_SECONDS = 0.1
-SANDBOX_URL = "http://127.0.0.1:8100"
 SUPPLEMENT_DAYS = 5  # legal days that the demo's applicant takes to answer
 
 FORM: Mapping[str, Any] = {
@@ -119,15 +120,15 @@ class Report:
         return bool(self.checks) and all(check["ok"] for check in self.checks)
 
 
-def run(settings: Settings, output: Path, *, once: bool) -> int:
+def run(settings: Settings, output: Path, *, sandbox_port: int, once: bool) -> int:
     """Carry the demo through; returns the exit status. Without `once` it keeps serving until interrupted."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     report = Report(console)
     console.print("\n[bold]onestop[/]: one application, four permits\n")
     output.mkdir(parents=True, exist_ok=True)
-    with _processes(settings) as alive:
-        summary = asyncio.run(_walk(settings, report, output))
-        _audit(settings, report, summary)
+    with _processes(settings, sandbox_port) as alive:
+        summary = asyncio.run(_walk(settings, report, output, f"http://127.0.0.1:{sandbox_port}"))
+        _audit(report, summary)
         summary |= {"ok": report.ok, "checks": report.checks}
         (output / "summary.json").write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
         console.print(
@@ -141,11 +142,11 @@ def run(settings: Settings, output: Path, *, once: bool) -> int:
     return 0 if report.ok else 1
 
 
-async def _walk(settings: Settings, report: Report, output: Path) -> dict[str, Any]:
+async def _walk(settings: Settings, report: Report, output: Path, sandbox_url: str) -> dict[str, Any]:
     started = time.monotonic()
     async with Applicant(settings.public_url) as ada:
         try:
-            case = await gold_card_in_taiwan(ada, report)
+            case = await gold_card_in_taiwan(ada, report, sandbox_url)
         except (StepFailed, httpx.HTTPError) as error:
             report.check("the application is carried to its end", False, str(error))
             return {"services": {}, "log": {}}
@@ -171,9 +172,7 @@ async def _walk(settings: Settings, report: Report, output: Path) -> dict[str, A
     }
 
 
-async def gold_card_in_taiwan(
-    ada: Applicant, report: Report, sandbox_url: str = SANDBOX_URL
-) -> dict[str, Any]:
+async def gold_card_in_taiwan(ada: Applicant, report: Report, sandbox_url: str) -> dict[str, Any]:
     """The application of a foreign professional who is in Taiwan; returns the approved case."""
     report.step("Ada Example logs in at the (sandbox) identity provider")
     session = await ada.log_in("ada")
@@ -190,7 +189,7 @@ async def gold_card_in_taiwan(
     for slot, text, suffix in samples:
         media_type = "application/pdf" if suffix == "pdf" else "image/png"
         case = await ada.upload(case, slot, sample_document(text, suffix), media_type)
-    report.check("nothing is missing any more", _blocking(case) == [], f"{_blocking(case)}")
+    report.check("nothing is missing any more", not _blocking(case), ", ".join(_blocking(case)))
     case = await ada.act(case, "submit")
     report.check("filed, with the fee of the law", case["fee"]["amount_ntd"] > 0, _fee_text(case))
     case = await _pay(ada, case, report)
@@ -287,7 +286,7 @@ async def _download(ada: Applicant, case: Mapping[str, Any], output: Path) -> li
     return files
 
 
-def _audit(settings: Settings, report: Report, summary: dict[str, Any]) -> None:
+def _audit(report: Report, summary: dict[str, Any]) -> None:
     """Audit the log again from its leaves, by the command an auditor would run."""
     report.step("The log is audited again, from its leaves")
     done = subprocess.run(
@@ -300,28 +299,36 @@ def _audit(settings: Settings, report: Report, summary: dict[str, Any]) -> None:
     log: dict[str, Any] = {"size": 0, "root": "", "verified": False}
     if done.returncode == 0:
         log = msgspec.json.decode(done.stdout)
-    report.check("every leaf, tile and signed head verifies", bool(log["verified"]), f"{log['size']} entries")
+    sound = log["verified"] and log["size"] > 0
+    report.check("every leaf, tile and signed head verifies", sound, f"{log['size']} entries")
     summary["log"] = log
 
 
 @contextlib.contextmanager
-def _processes(settings: Settings) -> Iterator[Any]:
+def _processes(settings: Settings, sandbox_port: int) -> Iterator[Any]:
     """The sandboxes and the gateway, started in that order and stopped at the end."""
+    provider_port = urlsplit(settings.oidc_issuer).port or 80
+    for port in (sandbox_port, provider_port, settings.bind_port):
+        _check_free(port)
     started: list[subprocess.Popen[bytes]] = []
     logs = Path("var")
     logs.mkdir(exist_ok=True)
     try:
         _command("migrate")
-        for name, url in (("sandbox", f"{SANDBOX_URL}/nia/jwks.json"), ("serve", settings.public_url)):
+        for arguments, url in (
+            (["sandbox", "--port", str(sandbox_port)], f"http://127.0.0.1:{sandbox_port}/health"),
+            (["serve"], f"{settings.public_url}/health/ready"),
+        ):
+            name = arguments[0]
             with (logs / f"{name}.log").open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "gateway.cli", name],
+                    [sys.executable, "-m", "gateway.cli", *arguments],
                     env=_environment(),
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
             started.append(process)
-            _wait_until_ready(process, name, url if name == "sandbox" else f"{url}/health/ready")
+            _wait_until_ready(process, name, url)
         yield started[-1].wait
     finally:
         for process in reversed(started):
@@ -343,6 +350,13 @@ def _command(name: str) -> None:
     )
     if done.returncode != 0:
         raise DemoFailed(f"'onestop {name}' failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
+
+
+def _check_free(port: int) -> None:
+    """Raise DemoFailed when somebody listens on the port: the walk would talk to them instead."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise DemoFailed(f"Port {port} is taken: is another demo or gateway running?")
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], name: str, url: str) -> None:

@@ -10,6 +10,7 @@ from gateway.cli import environment
 
 @click.command()
 @click.option("--once", is_flag=True, help="End after the walk instead of serving on.")
+@click.option("--sandbox-port", default=8100, show_default=True, help="Port of the agency sandboxes.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -17,7 +18,7 @@ from gateway.cli import environment
     show_default=True,
     help="Folder for the documents and summary.json.",
 )
-def demo(once: bool, output: Path) -> None:
+def demo(once: bool, output: Path, sandbox_port: int) -> None:
     """Start gateway and sandboxes, walk an application through them, check everything that is claimed.
 
     \b
@@ -25,7 +26,7 @@ def demo(once: bool, output: Path) -> None:
         onestop demo --once
     """
     try:
-        status = walk.run(environment.settings(), output, once=once)
+        status = walk.run(environment.settings(), output, sandbox_port=sandbox_port, once=once)
     except walk.DemoFailed as error:
         raise click.ClickException(str(error)) from error
     if status:
