@@ -2,8 +2,9 @@
 
 Each change is a new revision that names the hash of the one before; the newest row has `current = 1`. The
 record itself is sealed under its subject's key; beside it stand only the columns that queries need. A change
-locks the current row first, and a release (`load(..., lock=True)`) locks it too: on PostgreSQL a withdrawal
-and a reply therefore come in one order, and a reply that comes second sees the withdrawal.
+locks the basis first, and a release (`load(..., lock=True)`) locks it too: on PostgreSQL a withdrawal and a
+reply therefore come in one order, and a reply that comes second sees the withdrawal. What is locked is the
+basis' place in the status list, which stays the same row: whoever waited for it then reads the newest revision.
 """
 
 import datetime as dt
@@ -16,7 +17,7 @@ from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import log, status
-from consent.errors import NotPermitted
+from consent.errors import KeyMissing, NotPermitted
 from consent.ids import shard_of
 from consent.keys import Vault, open_sealed, seal
 from consent.lifecycle import BasisEvent, next_state
@@ -58,6 +59,14 @@ async def keep_notice(conn: AsyncConnection, shown: Notice) -> None:
             "content": shown.content,
         },
     )
+
+
+async def kept_notice(conn: AsyncConnection, sha256: str) -> Notice | None:
+    """A notice that was shown, by the hash of its content."""
+    row = (await conn.execute(select(notice).where(notice.c.notice_sha256 == sha256))).one_or_none()
+    if row is None:
+        return None
+    return Notice(notice_id=row.notice_id, language=row.language, content=row.content)
 
 
 async def record(conn: AsyncConnection, vault: Vault, bases: Sequence[LawfulBasis]) -> None:
@@ -109,27 +118,31 @@ async def move(
 
 
 async def load(conn: AsyncConnection, vault: Vault, basis_id: UUID, *, lock: bool = False) -> StoredBasis:
-    """The newest revision. Raises NotPermitted (`unknown`) when there is none."""
-    found = await load_many(conn, vault, [basis_id], lock=lock)
+    """The newest revision. Raises NotPermitted (`unknown`) when there is none.
+
+    Raises KeyMissing when it cannot be read, since its subject's key was destroyed.
+    """
+    if lock:
+        await _lock(conn, basis_id)
+    found = await _opened(conn, vault, _current().where(lawful_basis.c.basis_id == basis_id))
     if not found:
         raise NotPermitted("unknown", "no such lawful basis")
-    return found[basis_id]
+    return found[0]
 
 
 async def load_many(
-    conn: AsyncConnection, vault: Vault, basis_ids: Collection[UUID], *, lock: bool = False
+    conn: AsyncConnection, vault: Vault, basis_ids: Collection[UUID]
 ) -> dict[UUID, StoredBasis]:
-    """The newest revisions of these bases, by id; locked in the order of their ids where asked."""
-    query = _current().where(lawful_basis.c.basis_id.in_(list(basis_ids))).order_by(lawful_basis.c.basis_id)
-    if lock and conn.dialect.name == "postgresql":
-        query = query.with_for_update(of=lawful_basis)
-    return {row.basis_id: await _open(conn, vault, row) for row in (await conn.execute(query)).all()}
+    """The newest revisions of these bases, by id; one that cannot be read any more is left out."""
+    query = _current().where(lawful_basis.c.basis_id.in_(list(basis_ids)))
+    found = await _opened(conn, vault, query, leave_out=True)
+    return {stored.basis.basis_id: stored for stored in found}
 
 
 async def of_case(conn: AsyncConnection, vault: Vault, case_id: UUID) -> list[StoredBasis]:
     """The newest revisions of a case's bases, oldest basis first."""
     query = _current().where(lawful_basis.c.case_id == case_id).order_by(lawful_basis.c.basis_id)
-    return [await _open(conn, vault, row) for row in (await conn.execute(query)).all()]
+    return await _opened(conn, vault, query)
 
 
 async def of_subject(
@@ -139,7 +152,7 @@ async def of_subject(
     query = _current().where(lawful_basis.c.subject == subject).order_by(lawful_basis.c.basis_id).limit(limit)
     if after is not None:
         query = query.where(lawful_basis.c.basis_id > after)
-    return [await _open(conn, vault, row) for row in (await conn.execute(query)).all()]
+    return await _opened(conn, vault, query)
 
 
 async def expired(conn: AsyncConnection, now: dt.datetime, limit: int = 100) -> list[UUID]:
@@ -158,10 +171,11 @@ async def expired(conn: AsyncConnection, now: dt.datetime, limit: int = 100) -> 
 
 
 async def use(conn: AsyncConnection, basis_id: UUID, item: int, grant: Grant, call_id: UUID) -> None:
-    """Count one use of an item by a call. The caller holds the basis locked; a call counts once.
+    """Count one use of an item by a call; uses of one basis wait for each other.
 
     Raises NotPermitted (`used-up`) when the item's uses are spent.
     """
+    await _lock(conn, basis_id)
     if grant.max_uses is not None:
         count = select(func.count()).where(grant_use.c.basis_id == basis_id, grant_use.c.item == item)
         if (await conn.execute(count)).scalar_one() >= grant.max_uses:
@@ -184,10 +198,29 @@ def _current() -> Select[tuple[UUID, str, bytes, bytes, int, int]]:
     )
 
 
-async def _open(
-    conn: AsyncConnection, vault: Vault, row: Row[tuple[UUID, str, bytes, bytes, int, int]]
-) -> StoredBasis:
-    key = await vault.subject_key(conn, row.subject, RETENTION)
+async def _lock(conn: AsyncConnection, basis_id: UUID) -> None:
+    """Hold the basis until the transaction ends; on SQLite the writer is alone anyway."""
+    if conn.dialect.name == "postgresql":
+        held = select(status_slot.c.basis_id).where(status_slot.c.basis_id == basis_id)
+        await conn.execute(held.with_for_update())
+
+
+async def _opened(
+    conn: AsyncConnection,
+    vault: Vault,
+    query: Select[tuple[UUID, str, bytes, bytes, int, int]],
+    *,
+    leave_out: bool = False,
+) -> list[StoredBasis]:
+    """What the query finds, opened. A record whose key was destroyed is left out, or raises KeyMissing."""
+    rows = (await conn.execute(query)).all()
+    keys = await vault.subject_keys(conn, {row.subject for row in rows}, RETENTION) if rows else {}
+    if not leave_out and any(row.subject not in keys for row in rows):
+        raise KeyMissing("the subject key for this record was destroyed")
+    return [_open(row, keys[row.subject]) for row in rows if row.subject in keys]
+
+
+def _open(row: Row[tuple[UUID, str, bytes, bytes, int, int]], key: bytes) -> StoredBasis:
     encoded = open_sealed(key, row.record, f"lawful_basis/{row.basis_id}")
     return StoredBasis(
         basis=msgspec.json.decode(encoded, type=LawfulBasis),

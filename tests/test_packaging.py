@@ -1,7 +1,11 @@
 """What the repository promises about how it is installed."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -59,3 +63,38 @@ def test_continuous_integration_runs_what_developers_run() -> None:
 
     assert script.stat().st_mode & 0o111
     assert script.read_text().splitlines()[-1] == "make test"
+
+
+def test_wheel_carries_all_that_it_needs(tmp_path: Path) -> None:
+    """Migrations, manifests, editions, templates: a command run from the wheel finds each of them."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    [wheel] = tmp_path.glob("*.whl")
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    probe = (
+        "import gateway, pathlib, sys\n"
+        "from adapters.registry import kinds\n"
+        "from services.catalog import catalog, schema_document\n"
+        "import datetime\n"
+        "assert pathlib.Path(gateway.__file__).is_relative_to(sys.argv[1]), gateway.__file__\n"
+        "assert schema_document('gold_card', datetime.date(2026, 1, 1)).edition\n"
+        "print(len(kinds()), len(catalog()))\n"
+    )
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed)}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    found = run("-c", probe, str(installed))
+    migrated = run("-m", "gateway.cli", "migrate")
+
+    assert found.returncode == 0, found.stderr
+    assert migrated.returncode == 0, migrated.stderr
+    assert "0001_spine" in migrated.stdout
+    assert {path.name.split(".")[0] for path in installed.iterdir()} == {
+        "adapters", "consent", "gateway", "services", "onestop-0",
+    }  # fmt: skip

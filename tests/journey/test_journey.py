@@ -1,6 +1,8 @@
 """One application from login to the notice of its result, and what can be said of it afterwards."""
 
 import asyncio
+import base64
+import hashlib
 import io
 import sqlite3
 from pathlib import Path
@@ -128,6 +130,21 @@ async def test_supplement_that_is_not_answered_in_time_dismisses_the_case(own_wo
     assert case["decision"]["article"]
     assert case["decision"]["remedy"]["days"] == 30
     assert late.status_code == 409
+
+
+async def test_notice_that_was_shown_can_be_shown_again(world: World) -> None:
+    async with world.applicant() as ada:
+        await ada.log_in("ada")
+        case = await steps.draft(ada)
+        [shown] = (await ada.notices(case))["consents"]
+
+        again = (await ada.get(f"/api/v1/notices/{shown['notice_sha256']}")).json()
+        unknown = await ada.get(f"/api/v1/notices/{'0' * 64}")
+
+    content = base64.b64decode(again["content_base64"])
+    assert hashlib.sha256(content).hexdigest() == shown["notice_sha256"]
+    assert again["content"] == shown["content"]
+    assert unknown.status_code == 404
 
 
 async def test_withdrawn_application_gets_no_further_call(world: World) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.di import Provide
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody, PathParameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import bases
@@ -86,6 +86,20 @@ async def show_notices(
         return Made(case_id=case_id, body=body)
 
     return await once(request, database, flow, session.subject, work)
+
+
+@get("/notices/{notice_sha256:str}")
+async def show_notice_again(
+    notice_sha256: Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")],
+    session: TheSession,
+    database: TheDatabase,
+) -> ShownNotice:
+    """A notice as it was shown once, by the hash of its text. Notices hold nothing of a person."""
+    async with database.read() as conn:
+        kept = await bases.kept_notice(conn, notice_sha256)
+    if kept is None:
+        raise CaseNotFound("no such notice")
+    return _shown(kept, None)
 
 
 @get("/consents")
@@ -182,7 +196,7 @@ def _shown(notice: bases.Notice, basis: LawfulBasis | None) -> ShownNotice:
 
 router = Router(
     path="/api/v1",
-    route_handlers=[show_notices, list_bases, grant, refuse, withdraw],
+    route_handlers=[show_notices, show_notice_again, list_bases, grant, refuse, withdraw],
     dependencies={"session": Provide(provide_session)},
     guards=[guard_csrf],
     tags=["consents"],
