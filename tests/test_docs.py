@@ -1,12 +1,14 @@
-"""The documents describe what is there: settings, decisions, files that are linked."""
+"""The documents describe what is there: settings, decisions, files, tests and commands that they name."""
 
 import re
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
 from gateway import settings
+from gateway.cli import main
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +18,11 @@ PAGES = sorted(
     if ".venv" not in page.parts
 )
 LINK = re.compile(r"\]\(([^)#\s]+)")
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`|^ {4}[^\n]+$", re.MULTILINE | re.DOTALL)
+QUOTED_PATH = re.compile(
+    r"`((?:src|services|adapters|consent|openapi|deploy|docs|tests)/[\w./-]*)(?:::(\w+))?`"
+)
+COMMAND = re.compile(r"\bonestop((?: [a-z]+)+)([^\n`#&]*)")
 ADR_PARTS = ["## Context", "## Decision", "## What we gave up"]
 
 
@@ -56,3 +63,35 @@ def test_decisions_are_numbered_without_gaps_and_have_all_parts() -> None:
         text = page.read_text()
         assert text.startswith(f"# {int(page.name[:4])}. ")
         assert [line for line in text.splitlines() if line.startswith("## ")] == ADR_PARTS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_tests_that_are_named_exist(page: Path) -> None:
+    if page.parent.name == "adr":
+        pytest.skip("a decision also names what was not taken")
+    for path, test in QUOTED_PATH.findall(page.read_text()):
+        assert (ROOT / path).exists(), path
+        if test:
+            assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_are_named_exist_with_their_options(page: Path) -> None:
+    for code in CODE.findall(page.read_text()):
+        for words, rest in COMMAND.findall(code):
+            command: click.Command = main
+            for word in words.split():
+                if not isinstance(command, click.Group):
+                    break  # an argument
+                found = command.get_command(click.Context(command), word)
+                assert found is not None, f"onestop{words}"
+                command = found
+            options = {option for parameter in command.params for option in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", rest)) <= options, f"onestop{words}{rest}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_targets_that_are_named_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for code in CODE.findall(page.read_text()):
+        assert set(re.findall(r"\bmake ([a-z]+)\b", code)) <= targets, code
