@@ -58,11 +58,12 @@ class Cluster:
             path.chmod(0o700)
 
     def start(self) -> None:
-        """Make the cluster and start it without TCP and, being a test's, without fsync."""
-        self._run(
-            "initdb", "--pgdata", self._data, "--username=onestop", "--auth=trust",
-            "--encoding=UTF8", "--no-sync",
-        )  # fmt: skip
+        """Start it, made first if need be, without TCP and, being a test's, without fsync."""
+        if not any(self._data.iterdir()):
+            self._run(
+                "initdb", "--pgdata", self._data, "--username=onestop", "--auth=trust",
+                "--encoding=UTF8", "--no-sync",
+            )  # fmt: skip
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.socket_folder}' -c fsync=off"
         self._run(
             "pg_ctl", "start", "-D", self._data, "-w", "-l", self._data / "log",
@@ -70,7 +71,7 @@ class Cluster:
         )  # fmt: skip
 
     def stop(self) -> None:
-        """Stop it at once."""
+        """Stop it at once, as a crash would."""
         self._run("pg_ctl", "stop", "-D", self._data, "-m", "immediate")
 
     def create_database(self) -> str:
