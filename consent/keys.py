@@ -17,6 +17,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Protocol, cast
 from uuid import UUID
@@ -198,26 +199,50 @@ class Vault:
         """The key of one case, made at its first use."""
         return await self._key(conn, "case", str(case_id), "")
 
-    async def _key(self, conn: AsyncConnection, owner: Owner, owner_id: str, retention: str) -> bytes:
-        row = await self._row(conn, owner, owner_id, retention)
-        if row is None:
-            await self._create(conn, owner, owner_id, retention)
-            row = await self._row(conn, owner, owner_id, retention)
-        if row is None or row[1] is None:
-            raise KeyMissing(f"the {owner} key for this record was destroyed")
-        version, wrapped = row[0], row[1]
-        return open_sealed(
-            self.key_store.master_key(version)[1], wrapped, f"data_key/{owner}/{owner_id}/{retention}"
-        )
+    async def subject_keys(
+        self, conn: AsyncConnection, subjects: Collection[str], retention: str
+    ) -> dict[str, bytes]:
+        """The keys of many subjects in one query; a subject whose key was destroyed is not among them."""
+        return await self._keys(conn, "subject", set(subjects), retention)
 
-    async def _row(
-        self, conn: AsyncConnection, owner: Owner, owner_id: str, retention: str
-    ) -> tuple[int, bytes | None] | None:
-        query = select(data_key.c.master_version, data_key.c.wrapped).where(
-            data_key.c.owner == owner, data_key.c.owner_id == owner_id, data_key.c.retention == retention
+    async def case_keys(self, conn: AsyncConnection, case_ids: Collection[UUID]) -> dict[UUID, bytes]:
+        """The keys of many cases in one query; a case whose key was destroyed is not among them."""
+        keys = await self._keys(conn, "case", {str(case_id) for case_id in case_ids}, "")
+        return {UUID(owner_id): key for owner_id, key in keys.items()}
+
+    async def _key(self, conn: AsyncConnection, owner: Owner, owner_id: str, retention: str) -> bytes:
+        keys = await self._keys(conn, owner, {owner_id}, retention)
+        if owner_id not in keys:
+            raise KeyMissing(f"the {owner} key for this record was destroyed")
+        return keys[owner_id]
+
+    async def _keys(
+        self, conn: AsyncConnection, owner: Owner, owner_ids: set[str], retention: str
+    ) -> dict[str, bytes]:
+        """The keys that were not destroyed; those that never were are made."""
+        wrapped = await self._wrapped(conn, owner, owner_ids, retention)
+        if missing := owner_ids - wrapped.keys():
+            for owner_id in sorted(missing):
+                await self._create(conn, owner, owner_id, retention)
+            wrapped |= await self._wrapped(conn, owner, missing, retention)
+        return {
+            owner_id: open_sealed(
+                self.key_store.master_key(version)[1], content, f"data_key/{owner}/{owner_id}/{retention}"
+            )
+            for owner_id, (version, content) in wrapped.items()
+            if content is not None
+        }
+
+    async def _wrapped(
+        self, conn: AsyncConnection, owner: Owner, owner_ids: Collection[str], retention: str
+    ) -> dict[str, tuple[int, bytes | None]]:
+        """Master version and wrapped key of each; None in the place of a key that was destroyed."""
+        query = select(data_key.c.owner_id, data_key.c.master_version, data_key.c.wrapped).where(
+            data_key.c.owner == owner,
+            data_key.c.owner_id.in_(list(owner_ids)),
+            data_key.c.retention == retention,
         )
-        row = (await conn.execute(query)).one_or_none()
-        return None if row is None else (row.master_version, row.wrapped)
+        return {row.owner_id: (row.master_version, row.wrapped) for row in (await conn.execute(query)).all()}
 
     async def _create(self, conn: AsyncConnection, owner: Owner, owner_id: str, retention: str) -> None:
         version, master = self.key_store.master_key()

@@ -13,7 +13,7 @@ The functions here take the caller's connection and move rows; `services.worker`
 import datetime as dt
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -79,33 +79,33 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
 
 async def store(conn: AsyncConnection, vault: Vault, calls: Sequence[NewCall], now: dt.datetime) -> None:
     """Put calls into the outbox, due at once (their leaves permitting)."""
-    rows = []
-    for call in calls:
-        key = await vault.case_key(conn, call.case_id)
-        rows.append(
-            {
-                "call_id": call.call_id,
-                "shard": shard_of(call.call_id),
-                "case_id": call.case_id,
-                "case_number": call.case_number,
-                "agency": call.agency,
-                "operation": call.operation,
-                "kind": call.kind,
-                "basis_id": call.basis_id,
-                "basis_revision": call.basis_revision,
-                "event_id": call.event_id,
-                "digest": hashlib.sha256(call.body).digest(),
-                "body": seal(key, call.body, f"agency_call/{call.call_id}"),
-                "status": CallStatus.READY,
-                "maybe_sent": 0,
-                "attempts": 0,
-                "due_at": now,
-                "fence": 0,
-                "reason": "",
-            }
-        )
-    if rows:
-        await conn.execute(insert(agency_call), rows)
+    if not calls:
+        return
+    keys = await vault.case_keys(conn, {call.case_id for call in calls})
+    rows = [
+        {
+            "call_id": call.call_id,
+            "shard": shard_of(call.call_id),
+            "case_id": call.case_id,
+            "case_number": call.case_number,
+            "agency": call.agency,
+            "operation": call.operation,
+            "kind": call.kind,
+            "basis_id": call.basis_id,
+            "basis_revision": call.basis_revision,
+            "event_id": call.event_id,
+            "digest": hashlib.sha256(call.body).digest(),
+            "body": seal(keys[call.case_id], call.body, f"agency_call/{call.call_id}"),
+            "status": CallStatus.READY,
+            "maybe_sent": 0,
+            "attempts": 0,
+            "due_at": now,
+            "fence": 0,
+            "reason": "",
+        }
+        for call in calls
+    ]
+    await conn.execute(insert(agency_call), rows)
 
 
 async def anything_due(conn: AsyncConnection, now: dt.datetime) -> bool:
@@ -135,7 +135,8 @@ async def claim(
 ) -> list[Claimed]:
     """Lease up to `limit` calls whose leaves are published: expired leases first, then by due time.
 
-    `skip` names agencies that are not called now (breaker open, or all their places taken).
+    `skip` names agencies that are not called now (breaker open, or all their places taken). A call that cannot
+    be worked on is buried here, so that it never keeps others from being claimed.
     """
     expired = await _claimable(
         conn,
@@ -154,6 +155,11 @@ async def claim(
             skip,
         )
     rows = [*expired, *due]
+    keys = await vault.case_keys(conn, {row.case_id for row in rows})
+    for row in rows:
+        if reason := _hopeless(row, keys):
+            await bury(conn, row.call_id, reason)
+    rows = [row for row in rows if not _hopeless(row, keys)]
     if not rows:
         return []
     await conn.execute(
@@ -172,7 +178,7 @@ async def claim(
         Claimed(
             call=_call(row),
             lease=Lease(call_id=row.call_id, owner=owner, fence=row.fence + 1),
-            body=open_sealed(await vault.case_key(conn, row.case_id), row.body, f"agency_call/{row.call_id}"),
+            body=open_sealed(keys[row.case_id], row.body, f"agency_call/{row.call_id}"),
             ask_first=bool(row.maybe_sent),
         )
         for row in rows
@@ -182,18 +188,20 @@ async def claim(
 async def renew(
     conn: AsyncConnection, leases: Sequence[Lease], *, now: dt.datetime, lease_seconds: float
 ) -> None:
-    """Prolong leases that are still this owner's."""
-    for owner in {lease.owner for lease in leases}:
-        mine = [lease.call_id for lease in leases if lease.owner == owner]
-        await conn.execute(
-            update(agency_call)
-            .where(
-                agency_call.c.call_id.in_(mine),
-                agency_call.c.lease_owner == owner,
-                agency_call.c.status == CallStatus.LEASED,
-            )
-            .values(lease_until=now + dt.timedelta(seconds=lease_seconds))
-        )
+    """Prolong leases that are still their owner's; one whose result is being written needs it no more."""
+    fences = {lease.call_id: (lease.owner, lease.fence) for lease in leases}
+    query = select(agency_call.c.call_id, agency_call.c.lease_owner, agency_call.c.fence).where(
+        agency_call.c.call_id.in_(list(fences)), agency_call.c.status == CallStatus.LEASED
+    )
+    if conn.dialect.name == "postgresql":
+        query = query.with_for_update(skip_locked=True)
+    rows = (await conn.execute(query)).all()
+    mine = [row.call_id for row in rows if fences[row.call_id] == (row.lease_owner, row.fence)]
+    await conn.execute(
+        update(agency_call)
+        .where(agency_call.c.call_id.in_(mine))
+        .values(lease_until=now + dt.timedelta(seconds=lease_seconds))
+    )
 
 
 async def load(conn: AsyncConnection, call_id: UUID, *, lock: bool = False) -> Call | None:
@@ -214,18 +222,21 @@ async def body_of(conn: AsyncConnection, vault: Vault, call_id: UUID) -> bytes |
     return open_sealed(await vault.case_key(conn, row.case_id), row.body, f"agency_call/{call_id}")
 
 
-async def held(conn: AsyncConnection, lease: Lease) -> Call | None:
-    """The call, locked, when the lease still holds it; None when another took over or it has ended."""
-    query = select(agency_call).where(
-        agency_call.c.call_id == lease.call_id,
-        agency_call.c.status == CallStatus.LEASED,
-        agency_call.c.lease_owner == lease.owner,
-        agency_call.c.fence == lease.fence,
+async def held(conn: AsyncConnection, leases: Sequence[Lease]) -> dict[UUID, Call]:
+    """The calls that their leases still hold, locked in the order of their ids.
+
+    A call that another worker took over, or that has ended, is not among them.
+    """
+    fences = {lease.call_id: (lease.owner, lease.fence) for lease in leases}
+    query = (
+        select(agency_call)
+        .where(agency_call.c.call_id.in_(list(fences)), agency_call.c.status == CallStatus.LEASED)
+        .order_by(agency_call.c.call_id)
     )
     if conn.dialect.name == "postgresql":
         query = query.with_for_update()
-    row = (await conn.execute(query)).one_or_none()
-    return None if row is None else _call(row)
+    rows = (await conn.execute(query)).all()
+    return {row.call_id: _call(row) for row in rows if fences[row.call_id] == (row.lease_owner, row.fence)}
 
 
 async def end(
@@ -317,6 +328,13 @@ def delay_seconds(call: Call, retry_after_seconds: float | None) -> float:
     if retry_after_seconds is not None:
         return retry_after_seconds
     return backoff_seconds(call.attempts, _jitter)
+
+
+def _hopeless(row: Row[tuple[object, ...]], keys: Mapping[UUID, bytes]) -> str:
+    """Why there is no use in claiming a call once more; empty when there is."""
+    if row.case_id not in keys:
+        return "key destroyed"
+    return "attempts spent" if row.attempts >= ATTEMPTS_MAX else ""
 
 
 async def _claimable(

@@ -5,13 +5,14 @@ names that hash, so that nobody agrees to a text that was not the one on the scr
 service does with it, in the same transaction.
 """
 
+import contextlib
 from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import bases
-from consent.errors import NotPermitted
+from consent.errors import NotPermitted, TransitionRefused
 from consent.lifecycle import LIVE_STATES, BasisEvent
 from consent.model import BasisState, LawfulBasis
 from services import catalog, store
@@ -70,7 +71,7 @@ async def grant(
 
 async def refuse(conn: AsyncConnection, flow: Flow, basis_id: UUID, person: str) -> LawfulBasis:
     """Refuse a consent that was shown."""
-    await own(conn, flow, basis_id, person)
+    await _hold(conn, await own(conn, flow, basis_id, person))
     return await bases.move(conn, flow.vault, basis_id, BasisEvent.REFUSE)
 
 
@@ -86,7 +87,15 @@ async def withdraw(conn: AsyncConnection, flow: Flow, basis_id: UUID, person: st
             "此項依法律規定辦理，不以同意為依據；可撤回申請案",
             "this access rests on the law, not on consent; the application itself can be withdrawn",
         )
+    await _hold(conn, basis)
     return await bases.move(conn, flow.vault, basis_id, BasisEvent.WITHDRAW)
+
+
+async def expire(conn: AsyncConnection, flow: Flow, basis_id: UUID) -> None:
+    """Let a consent end whose time has run out; one that has ended otherwise meanwhile is left as it is."""
+    await _hold(conn, (await bases.load(conn, flow.vault, basis_id)).basis)
+    with contextlib.suppress(TransitionRefused):
+        await bases.move(conn, flow.vault, basis_id, BasisEvent.EXPIRE)
 
 
 async def own(conn: AsyncConnection, flow: Flow, basis_id: UUID, person: str) -> LawfulBasis:
@@ -98,6 +107,12 @@ async def own(conn: AsyncConnection, flow: Flow, basis_id: UUID, person: str) ->
     if stored.basis.subject != person:
         raise CaseNotFound("no such record")
     return stored.basis
+
+
+async def _hold(conn: AsyncConnection, basis: LawfulBasis) -> None:
+    """Lock the case of a basis that is about to be moved: everybody locks cases before their bases."""
+    if basis.case_id is not None:
+        await store.lock_cases(conn, [basis.case_id])
 
 
 async def _case_of(conn: AsyncConnection, flow: Flow, basis: LawfulBasis) -> Case:

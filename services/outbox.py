@@ -45,6 +45,9 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     fence: int
 
 
+AttemptResult = Reply | Unavailable | Refused | Unsupported | NotPermitted
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """What one attempt brought: a reply, or why there is none.
 
@@ -53,4 +56,4 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     lease: Lease
     asked: bool
-    result: Reply | Unavailable | Refused | Unsupported | NotPermitted
+    result: AttemptResult

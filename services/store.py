@@ -2,10 +2,13 @@
 
 `service_case` holds what queries need and the case as derived from its history, sealed under the case's key;
 `case_event` holds the history, each payload sealed. Both are written in one transaction. Whoever moves a case
-loads it with `lock=True` first: on PostgreSQL that locks its row, on SQLite the writer is alone anyway.
+loads it with `lock=True` first: on PostgreSQL that locks its row, on SQLite the writer is alone anyway. Locks
+are taken in one order everywhere, so that no two transactions wait for each other: calls, then their cases,
+then a case's lawful bases, then its applicant's place in the log.
 """
 
 import datetime as dt
+from collections.abc import Collection
 from uuid import UUID
 
 import msgspec
@@ -200,7 +203,7 @@ async def load_case(conn: AsyncConnection, vault: Vault, case_id: UUID, *, lock:
     sealed = (await conn.execute(query)).scalar_one_or_none()
     if sealed is None:
         raise CaseNotFound("no such case")
-    return await _open_case(conn, vault, case_id, sealed)
+    return _open_case(await vault.case_key(conn, case_id), case_id, sealed)
 
 
 async def save_case(
@@ -226,7 +229,8 @@ async def save_case(
         }
         for seq, event in added
     ]
-    await conn.execute(insert(case_event), rows)
+    if rows:
+        await conn.execute(insert(case_event), rows)
     await conn.execute(
         update(service_case)
         .where(service_case.c.case_id == case.case_id)
@@ -268,7 +272,7 @@ async def history(
 async def cases_of(
     conn: AsyncConnection, vault: Vault, applicant: str, *, before: UUID | None = None, limit: int = 50
 ) -> list[Case]:
-    """One page of a person's cases, newest first, before the given id."""
+    """One page of a person's cases, newest first, before the given id; without those whose key is gone."""
     query = (
         select(service_case.c.case_id, service_case.c.sealed)
         .where(service_case.c.applicant == applicant)
@@ -278,11 +282,28 @@ async def cases_of(
     if before is not None:
         query = query.where(service_case.c.case_id < before)
     rows = (await conn.execute(query)).all()
-    return [await _open_case(conn, vault, row.case_id, row.sealed) for row in rows]
+    keys = await vault.case_keys(conn, {row.case_id for row in rows})
+    return [_open_case(keys[row.case_id], row.case_id, row.sealed) for row in rows if row.case_id in keys]
 
 
-async def _open_case(conn: AsyncConnection, vault: Vault, case_id: UUID, sealed: bytes) -> Case:
-    key = await vault.case_key(conn, case_id)
+async def lock_cases(conn: AsyncConnection, case_ids: Collection[UUID]) -> list[UUID]:
+    """Lock several cases, in the order of their ids; gives them in the order in which they may be moved.
+
+    That is the order of their applicants: moving a case locks its applicant's place in the log, and two
+    transactions that lock the same things in one order never wait for each other.
+    """
+    query = (
+        select(service_case.c.case_id, service_case.c.applicant)
+        .where(service_case.c.case_id.in_(list(case_ids)))
+        .order_by(service_case.c.case_id)
+    )
+    if conn.dialect.name == "postgresql":
+        query = query.with_for_update()
+    rows = (await conn.execute(query)).all()
+    return [row.case_id for row in sorted(rows, key=lambda row: row.applicant)]
+
+
+def _open_case(key: bytes, case_id: UUID, sealed: bytes) -> Case:
     return msgspec.json.decode(open_sealed(key, sealed, f"service_case/{case_id}"), type=Case)
 
 

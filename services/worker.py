@@ -25,15 +25,14 @@ from adapters.contract import Agency, OutgoingCall, Reply, ReplyStatus
 from adapters.errors import Refused, Unavailable, Unsupported
 from consent import bases
 from consent.database import Database, machine_time
-from consent.errors import NotPermitted, TransitionRefused
+from consent.errors import NotPermitted
 from consent.ids import uuid7
-from consent.lifecycle import BasisEvent
 from consent.model import Authority, Permit
-from services import calls, store
+from services import calls, consents, store
 from services import events as ev
 from services.case import At
 from services.flow import SYSTEM, Flow
-from services.outbox import Attempt, CallStatus
+from services.outbox import Attempt, AttemptResult, CallStatus
 
 LEASE_SECONDS = 15.0  # more than an agency's total time-out; renewed at a third of it
 IN_FLIGHT_MAX = 64
@@ -147,15 +146,22 @@ class Worker:
             return await calls.anything_due(conn, await machine_time(conn))
 
     async def _attempt(
-        self, item: calls.Claimed, authority: Permit | Authority | NotPermitted, now: dt.datetime
+        self,
+        item: calls.Claimed,
+        authority: Permit | Authority | NotPermitted | Unsupported,
+        now: dt.datetime,
     ) -> None:
         """Make one attempt and hand its result to the committer."""
-        result = authority if isinstance(authority, NotPermitted) else await self._call(item, authority, now)
+        result: AttemptResult
+        if isinstance(authority, Permit | Authority):
+            result = await self._call(item, authority, now)
+        else:
+            result = authority
         await self._results.put(Attempt(lease=item.lease, asked=item.ask_first, result=result))
 
     async def _call(
         self, item: calls.Claimed, authority: Permit | Authority, now: dt.datetime
-    ) -> Reply | Unavailable | Refused | Unsupported | NotPermitted:
+    ) -> AttemptResult:
         """Ask first where the call may have been sent before; send where the agency never heard of it."""
         outgoing = OutgoingCall(
             call_id=item.call.call_id,
@@ -189,32 +195,49 @@ class Worker:
 
     async def _commit(self, group: Sequence[Attempt]) -> None:
         """Commit a group; what fails in it is tried alone, and what fails alone waits for its lease to end."""
+        for attempt in await self._settle_all(group):
+            for lost in await self._settle_all([attempt]):
+                logger.error("worker.result_lost", call=str(lost.lease.call_id))
+
+    async def _settle_all(self, group: Sequence[Attempt]) -> list[Attempt]:
+        """Write results in one transaction, each in a savepoint of its own; gives those that failed."""
         failed: list[Attempt] = []
         try:
             async with self._database.write() as conn:
                 at = await store.now(conn)
-                for attempt in group:
+                for attempt, call in await self._held(conn, group):
                     try:
                         async with conn.begin_nested():
-                            await self._settle(conn, attempt, at)
+                            await self._settle(conn, call, attempt, at)
                     except Exception as error:  # whatever it is, it must not fail its neighbours
-                        logger.warning("worker.result_failed", error=type(error).__name__)
+                        passing = isinstance(error, SQLAlchemyError | OSError)
+                        logger.warning(
+                            "worker.result_failed", error=type(error).__name__, exc_info=not passing
+                        )
                         failed.append(attempt)
-        except (SQLAlchemyError, OSError) as error:
-            logger.warning("worker.commit_failed", error=type(error).__name__, results=len(group))
-            failed = list(group)
-        for attempt in failed:
-            try:
-                async with self._database.write() as conn:
-                    await self._settle(conn, attempt, await store.now(conn))
-            except Exception:
-                logger.exception("worker.result_lost", call=str(attempt.lease.call_id))
+        except Exception as error:  # nothing was committed, and the committer must live on
+            passing = isinstance(error, SQLAlchemyError | OSError)
+            logger.warning("worker.commit_failed", error=type(error).__name__, exc_info=not passing)
+            return list(group)
+        return failed
 
-    async def _settle(self, conn: AsyncConnection, attempt: Attempt, at: At) -> None:
-        """Write one result, unless another worker or a callback was first."""
-        call = await calls.held(conn, attempt.lease)
-        if call is None:
-            return
+    async def _held(
+        self, conn: AsyncConnection, group: Sequence[Attempt]
+    ) -> list[tuple[Attempt, calls.Call]]:
+        """The results that still count, with their calls and cases locked, in the order to settle them in.
+
+        Another worker or a callback may have been first; its result stands and ours is dropped.
+        """
+        held = await calls.held(conn, [attempt.lease for attempt in group])
+        cases = await store.lock_cases(conn, {call.case_id for call in held.values()})
+        place = {case_id: n for n, case_id in enumerate(cases)}
+        counting = [
+            (attempt, held[attempt.lease.call_id]) for attempt in group if attempt.lease.call_id in held
+        ]
+        return sorted(counting, key=lambda pair: place.get(pair[1].case_id, -1))
+
+    async def _settle(self, conn: AsyncConnection, call: calls.Call, attempt: Attempt, at: At) -> None:
+        """Write one result."""
         result = attempt.result
         if isinstance(result, Reply):
             await self._take(conn, call, result, at)
@@ -271,8 +294,7 @@ class Worker:
             )
             rows = (await conn.execute(due)).all()
         for row in rows:
-            async with self._database.write() as conn:
-                await self._fire(conn, row.case_id, row.name)
+            await self._alone("timer", self._fire, row.case_id, row.name)
 
     async def _fire(self, conn: AsyncConnection, case_id: UUID, name: str) -> None:
         """Tell a case that its timer is due; another worker, or the case itself, may have been first."""
@@ -291,9 +313,16 @@ class Worker:
         async with self._database.read() as conn:
             due = await bases.expired(conn, await machine_time(conn))
         for basis_id in due:
-            with contextlib.suppress(TransitionRefused):  # the person was first
-                async with self._database.write() as conn:
-                    await bases.move(conn, self._flow.vault, basis_id, BasisEvent.EXPIRE)
+            await self._alone("expiry", consents.expire, self._flow, basis_id)
+
+    async def _alone(self, what: str, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Do one piece of work in a transaction of its own; one that fails must not keep the next from it."""
+        try:
+            async with self._database.write() as conn:
+                await work(conn, *arguments)
+        except Exception as error:
+            passing = isinstance(error, SQLAlchemyError | OSError)
+            logger.warning("worker.work_failed", work=what, error=type(error).__name__, exc_info=not passing)
 
 
 async def take_answer(conn: AsyncConnection, flow: Flow, call: calls.Call, answer: bytes, at: At) -> None:
