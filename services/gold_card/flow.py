@@ -92,7 +92,7 @@ class Flow:
 
     def _submitted(self, case: Case, event: ev.Submitted, at: At) -> Moves:
         amount = sum(line.amount_ntd for line in fees.fee(fees.facts_of(form_of(case)), at.legal_date))
-        due = _due(case, "payment", at)
+        due = _end_of(_due_on(case, "payment", at))
         order = Order(
             amount_ntd=amount,
             item="就業金卡規費 Employment Gold Card fee",
@@ -178,7 +178,7 @@ class Flow:
                 operation=event.operation,
                 notified_by=NIA,
                 items=decision.items,
-                due_on=_due(case, "supplement", at).astimezone(TAIPEI).date(),
+                due_on=_due_on(case, "supplement", at),
             )
             return Moves(events=(requested,))
         return _end(case, "refused", at, ground=decision.ground, article=decision.article)
@@ -200,7 +200,7 @@ class Flow:
         return Moves(
             events=(*rests, state(edition_of(case), "supplement_requested")),
             calls=(self._message(case, "supplement_requested"),),
-            timers=(Timer(name="supplement", due_at=_due(case, "supplement", at)),),
+            timers=(Timer(name="supplement", due_at=_end_of(_due_on(case, "supplement", at))),),
         )
 
     def _supplement_answered(self, case: Case, event: ev.SupplementAnswered, at: At) -> Moves:
@@ -264,12 +264,16 @@ def form_of(case: Case) -> GoldCardForm:
     return FORM.decode(complete_form(case, case.form if case.filed_form is None else case.filed_form))
 
 
-def _due(case: Case, duty_id: str, at: At) -> dt.datetime:
-    """The end of the day on which a period that starts today is due: the first instant after it."""
+def _due_on(case: Case, duty_id: str, at: At) -> dt.date:
+    """The last day of a period that starts today."""
     calendar = working_calendar()
     duty = edition_of(case).duty(duty_id).duty(at.legal_date, calendar)
-    due_on = projection(duty, (), at.legal_date, calendar).due_on
-    return dt.datetime.combine(due_on + dt.timedelta(days=1), dt.time.min, TAIPEI).astimezone(dt.UTC)
+    return projection(duty, (), at.legal_date, calendar).due_on
+
+
+def _end_of(day: dt.date) -> dt.datetime:
+    """The first instant after a day in Taiwan."""
+    return dt.datetime.combine(day + dt.timedelta(days=1), dt.time.min, TAIPEI).astimezone(dt.UTC)
 
 
 def _end(case: Case, outcome: str, at: At, *, ground: str, article: str) -> Moves:

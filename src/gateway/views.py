@@ -151,6 +151,7 @@ class BasisView(View, frozen=True):
     """A lawful basis as the person it is about sees it."""
 
     basis_id: UUID
+    case_id: UUID | None
     kind: BasisKind
     state: BasisState
     purpose: str
@@ -197,6 +198,7 @@ def basis_view(basis: LawfulBasis) -> BasisView:
     withdrawable = basis.kind.is_consent and basis.state in {BasisState.GRANTED, BasisState.PAUSED}
     return BasisView(
         basis_id=basis.basis_id,
+        case_id=basis.case_id,
         kind=basis.kind,
         state=basis.state,
         purpose=basis.purpose_code,
