@@ -91,11 +91,25 @@ class LawfulBasis(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     law_version: str = ""
     task: str = ""
     deciding_agency: str = ""
+    means: str = ""
     acr: str = ""
+    amr: tuple[str, ...] = ()
     auth_time: dt.datetime | None = None
     given_by: str = "self"
     receiver_keeps_until: str = ""
     state_reason: str = ""
+
+
+class Assurance(msgspec.Struct, frozen=True, kw_only=True):
+    """How sure we are of who acts: the identity means, its level and methods, and when it was shown.
+
+    `acr` and `amr` are the identity provider's words (OpenID Connect Core, section 2).
+    """
+
+    means: str
+    acr: str
+    amr: tuple[str, ...]
+    auth_time: dt.datetime
 
 
 class Permit(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +129,7 @@ class Permit(msgspec.Struct, frozen=True, kw_only=True):
     one_time: bool
     expires_at: dt.datetime
     acr: str
+    amr: tuple[str, ...]
     auth_time: dt.datetime | None
     status_list: int
     status_index: int

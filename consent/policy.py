@@ -73,6 +73,7 @@ def permit(
         one_time=grant.max_uses == 1,
         expires_at=basis.expires_at,
         acr=basis.acr,
+        amr=basis.amr,
         auth_time=basis.auth_time,
         status_list=status[0],
         status_index=status[1],

@@ -97,6 +97,7 @@ class AgencyTokenClaims(Claims, frozen=True):
     cnf: Confirmation
     authorization_details: tuple[ConsentDetail]
     acr: str | UnsetType = UNSET
+    amr: tuple[str, ...] | UnsetType = UNSET
     auth_time: int | UnsetType = UNSET
     basis_id: str | UnsetType = UNSET
     basis_hash: str | UnsetType = UNSET
@@ -160,6 +161,7 @@ class TokenMinter:
         return msgspec.structs.replace(
             common,
             acr=permit.acr or UNSET,
+            amr=permit.amr or UNSET,
             auth_time=UNSET if permit.auth_time is None else int(permit.auth_time.timestamp()),
             basis_id=str(permit.basis_id),
             basis_hash=permit.basis_sha256,

@@ -9,12 +9,13 @@ import contextlib
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import bases
 from consent.errors import NotPermitted, TransitionRefused
 from consent.lifecycle import LIVE_STATES, BasisEvent
-from consent.model import BasisState, LawfulBasis
+from consent.model import Assurance, BasisState, LawfulBasis
 from services import catalog, store
 from services.case import At, Case
 from services.errors import CaseNotFound, NotAllowed
@@ -51,10 +52,10 @@ async def grant(
     person: str,
     *,
     notice_sha256: str,
-    changes: dict[str, object],
+    assurance: Assurance,
     at: At,
 ) -> LawfulBasis:
-    """Grant a consent that was shown, by the notice's hash. `changes` are the assurance of the act."""
+    """Grant a consent that was shown, by the notice's hash. `assurance` goes into the record."""
     stored = await own(conn, flow, basis_id, person)
     if stored.notice_sha256 != notice_sha256:
         raise NotAllowed(
@@ -62,7 +63,9 @@ async def grant(
         )
     case = await _case_of(conn, flow, stored)
     catalog.service_info(stored.service).purpose(stored.purpose_code).check(stored)
-    granted = await bases.move(conn, flow.vault, basis_id, BasisEvent.GRANT, changes=changes)
+    granted = await bases.move(
+        conn, flow.vault, basis_id, BasisEvent.GRANT, changes=msgspec.structs.asdict(assurance)
+    )
     for item in granted.grants:
         moves = flow.service_of(case).consent_granted(case, item.resource, at)
         case = await flow.carry_out(conn, case, moves, actor=person, at=at)

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import bases
+from consent.model import Assurance
 from services import documents
 from services import events as ev
 from services.case import At, Case, Supplement
@@ -93,8 +94,13 @@ async def upload(
     return case, kept
 
 
-async def submit(conn: AsyncConnection, flow: Flow, case: Case, *, version: int, at: At) -> Case:
-    """File the application: everything is checked, the edition pinned, the duty bases recorded."""
+async def submit(
+    conn: AsyncConnection, flow: Flow, case: Case, *, version: int, assurance: Assurance, at: At
+) -> Case:
+    """File the application: everything is checked, the edition pinned, the duty bases recorded.
+
+    `assurance` goes into their records: how sure we are of who filed.
+    """
     _check("submit", case)
     _check_version(case, version)
     service = flow.service_of(case)
@@ -103,7 +109,11 @@ async def submit(conn: AsyncConnection, flow: Flow, case: Case, *, version: int,
         raise InvalidInput(problems)
     filed = msgspec.structs.replace(case, edition=service.edition_on(at.legal_date))
     await bases.keep_notice(conn, service.duty_notice(filed, case.language, at))
-    await bases.record(conn, flow.vault, service.duty_bases(filed, at))
+    duties = [
+        msgspec.structs.replace(basis, **msgspec.structs.asdict(assurance))
+        for basis in service.duty_bases(filed, at)
+    ]
+    await bases.record(conn, flow.vault, duties)
     event = ev.Submitted(edition=filed.edition, form_sha256=form_sha256(case.form))
     return await flow.advance(conn, case, [event], actor=case.applicant, at=at)
 

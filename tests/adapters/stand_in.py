@@ -293,6 +293,7 @@ def authority_for(agency: str, operation: Operation, call_id: UUID, **changes: A
         one_time=False,
         expires_at=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=15),
         acr="",
+        amr=(),
         auth_time=None,
         status_list=0,
         status_index=LIVE,

@@ -30,6 +30,7 @@ PERMIT = Permit(
     one_time=False,
     expires_at=NOW + dt.timedelta(days=30),
     acr="urn:example:loa:2",
+    amr=("pop", "mfa"),
     auth_time=NOW - dt.timedelta(minutes=5),
     status_list=3,
     status_index=70_000,
@@ -136,13 +137,15 @@ def test_control_token_names_neither_field_nor_person(minter: TokenMinter) -> No
     assert (detail.purpose, detail.fields, detail.datatypes) == ("payment", (), ("payment",))
     assert claims.txn == str(AUTHORITY.call_id)
     assert claims.exp == detail.expires_at == SECONDS + 300
-    assert {claims.acr, claims.auth_time, claims.basis_id, claims.basis_hash, claims.status} == {UNSET}
+    assert {claims.acr, claims.amr, claims.auth_time, claims.basis_id, claims.basis_hash, claims.status} == {
+        UNSET
+    }
 
 
 def test_basis_without_the_person_names_no_authentication(minter: TokenMinter) -> None:
-    claims = mint(minter, changed(basis_kind=BasisKind.STATUTORY_DUTY, acr="", auth_time=None))
+    claims = mint(minter, changed(basis_kind=BasisKind.STATUTORY_DUTY, acr="", amr=(), auth_time=None))
 
-    assert (claims.acr, claims.auth_time) == (UNSET, UNSET)
+    assert {claims.acr, claims.amr, claims.auth_time} == {UNSET}
     assert claims.basis_id == str(PERMIT.basis_id)
 
 

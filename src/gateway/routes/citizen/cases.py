@@ -10,6 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consent.model import Assurance
 from gateway.identity.session_store import Session
 from gateway.identity.sessions import guard_csrf, provide_session
 from gateway.injected import TheDatabase, TheFlow, TheSession
@@ -41,6 +42,11 @@ class Payable(View, frozen=True):
 
     pay_url: str
     amount_ntd: int
+
+
+def assurance_of(session: Session) -> Assurance:
+    """How sure we are of the person of a session."""
+    return Assurance(means=session.means, acr=session.acr, amr=session.amr, auth_time=session.auth_time)
 
 
 async def own_case(
@@ -129,7 +135,9 @@ async def submit(
 
     async def work(conn: AsyncConnection) -> Made:
         case = await own_case(conn, flow, session, case_id, lock=True)
-        case = await verbs.submit(conn, flow, case, version=version, at=await store.now(conn))
+        case = await verbs.submit(
+            conn, flow, case, version=version, assurance=assurance_of(session), at=await store.now(conn)
+        )
         return await _made(conn, flow, case)
 
     return await once(request, database, flow, session.subject, work)

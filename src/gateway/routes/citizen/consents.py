@@ -16,7 +16,7 @@ from consent.model import LawfulBasis
 from gateway.identity.sessions import guard_csrf, provide_session
 from gateway.injected import TheDatabase, TheFlow, TheSession
 from gateway.once import Made, once
-from gateway.routes.citizen.cases import Nothing, own_case
+from gateway.routes.citizen.cases import Nothing, assurance_of, own_case
 from gateway.views import BasisView, View, basis_view
 from services import consents, store
 from services.errors import CaseNotFound
@@ -135,7 +135,7 @@ async def grant(
             basis_id,
             session.subject,
             notice_sha256=data.notice_sha256,
-            changes={"acr": session.acr, "auth_time": session.auth_time},
+            assurance=assurance_of(session),
             at=await store.now(conn),
         )
         return _made(basis)
