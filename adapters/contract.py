@@ -86,6 +86,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     ground: str = ""
 
 
+def by_name(*operations: Operation) -> Mapping[str, Operation]:
+    """The operations of an agency kind, as its adapter states them."""
+    return {operation.name: operation for operation in operations}
+
+
 class OutgoingCall(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt at a call, ready to be sent: the stored body and what authorises it."""
 

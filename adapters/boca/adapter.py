@@ -4,9 +4,7 @@
 2021-10-25: applicants abroad); every outcome is notified (外國特定專業人才申請就業金卡許可辦法 §8).
 """
 
-from collections.abc import Mapping
-
-from adapters.contract import Operation, OperationKind
+from adapters.contract import Operation, OperationKind, by_name
 from adapters.vocabulary import (
     Acknowledged,
     Decision,
@@ -32,23 +30,20 @@ class VisaAnswer(Wire, frozen=True):
     decision: Decision
 
 
-OPERATIONS: Mapping[str, Operation] = {
-    operation.name: operation
-    for operation in (
-        Operation(
-            name="visa_review",
-            kind=OperationKind.DATA,
-            resource="gold_card.visa_review",
-            request=VisaRequest,
-            answer=VisaAnswer,
-        ),
-        Operation(
-            name="decision_notice",
-            kind=OperationKind.CONTROL,
-            resource="gold_card.decision_notice",
-            request=DecisionNotice,
-            answer=Acknowledged,
-            ground="外國特定專業人才申請就業金卡許可辦法 §8",
-        ),
-    )
-}
+OPERATIONS = by_name(
+    Operation(
+        name="visa_review",
+        kind=OperationKind.DATA,
+        resource="gold_card.visa_review",
+        request=VisaRequest,
+        answer=VisaAnswer,
+    ),
+    Operation(
+        name="decision_notice",
+        kind=OperationKind.CONTROL,
+        resource="gold_card.decision_notice",
+        request=DecisionNotice,
+        answer=Acknowledged,
+        ground="外國特定專業人才申請就業金卡許可辦法 §8",
+    ),
+)

@@ -6,10 +6,9 @@ twice, or for an order that was paid before.
 """
 
 import datetime as dt
-from collections.abc import Mapping
 from uuid import UUID
 
-from adapters.contract import Operation, OperationKind
+from adapters.contract import Operation, OperationKind, by_name
 from adapters.vocabulary import Wire
 
 
@@ -40,8 +39,8 @@ class PaymentNotice(Wire, frozen=True):
     means: str
 
 
-OPERATIONS: Mapping[str, Operation] = {
-    "order": Operation(
+OPERATIONS = by_name(
+    Operation(
         name="order",
         kind=OperationKind.CONTROL,
         resource="payment.order",
@@ -49,4 +48,4 @@ OPERATIONS: Mapping[str, Operation] = {
         answer=OrderAnswer,
         ground="規費法 §10",
     )
-}
+)

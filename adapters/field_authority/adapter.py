@@ -3,9 +3,7 @@
 Consulted where necessary (外國特定專業人才申請就業金卡許可辦法 §3) and told of the outcome (§8).
 """
 
-from collections.abc import Mapping
-
-from adapters.contract import Operation, OperationKind
+from adapters.contract import Operation, OperationKind, by_name
 from adapters.vocabulary import (
     Acknowledged,
     DecisionNotice,
@@ -31,23 +29,20 @@ class OpinionAnswer(Wire, frozen=True):
     clause: str
 
 
-OPERATIONS: Mapping[str, Operation] = {
-    operation.name: operation
-    for operation in (
-        Operation(
-            name="opinion",
-            kind=OperationKind.DATA,
-            resource="gold_card.opinion",
-            request=OpinionRequest,
-            answer=OpinionAnswer,
-        ),
-        Operation(
-            name="decision_notice",
-            kind=OperationKind.CONTROL,
-            resource="gold_card.decision_notice",
-            request=DecisionNotice,
-            answer=Acknowledged,
-            ground="外國特定專業人才申請就業金卡許可辦法 §8",
-        ),
-    )
-}
+OPERATIONS = by_name(
+    Operation(
+        name="opinion",
+        kind=OperationKind.DATA,
+        resource="gold_card.opinion",
+        request=OpinionRequest,
+        answer=OpinionAnswer,
+    ),
+    Operation(
+        name="decision_notice",
+        kind=OperationKind.CONTROL,
+        resource="gold_card.decision_notice",
+        request=DecisionNotice,
+        answer=Acknowledged,
+        ground="外國特定專業人才申請就業金卡許可辦法 §8",
+    ),
+)

@@ -6,10 +6,9 @@
 """
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import Literal
 
-from adapters.contract import Operation, OperationKind
+from adapters.contract import Operation, OperationKind, by_name
 from adapters.vocabulary import (
     Acknowledged,
     Decision,
@@ -92,37 +91,34 @@ class SupplementNotice(Wire, frozen=True):
 
 _GROUND = "外國特定專業人才申請就業金卡許可辦法 §4"
 
-OPERATIONS: Mapping[str, Operation] = {
-    operation.name: operation
-    for operation in (
-        Operation(
-            name="residence",
-            kind=OperationKind.DATA,
-            resource="nia.residence",
-            request=ResidenceRequest,
-            answer=ResidenceAnswer,
-        ),
-        Operation(
-            name="information_check",
-            kind=OperationKind.DATA,
-            resource="gold_card.information_check",
-            request=ReviewRequest,
-            answer=CheckAnswer,
-        ),
-        Operation(
-            name="final_review",
-            kind=OperationKind.DATA,
-            resource="gold_card.final_review",
-            request=ReviewRequest,
-            answer=FinalAnswer,
-        ),
-        Operation(
-            name="supplement_notice",
-            kind=OperationKind.CONTROL,
-            resource="gold_card.supplement_notice",
-            request=SupplementNotice,
-            answer=Acknowledged,
-            ground=_GROUND,
-        ),
-    )
-}
+OPERATIONS = by_name(
+    Operation(
+        name="residence",
+        kind=OperationKind.DATA,
+        resource="nia.residence",
+        request=ResidenceRequest,
+        answer=ResidenceAnswer,
+    ),
+    Operation(
+        name="information_check",
+        kind=OperationKind.DATA,
+        resource="gold_card.information_check",
+        request=ReviewRequest,
+        answer=CheckAnswer,
+    ),
+    Operation(
+        name="final_review",
+        kind=OperationKind.DATA,
+        resource="gold_card.final_review",
+        request=ReviewRequest,
+        answer=FinalAnswer,
+    ),
+    Operation(
+        name="supplement_notice",
+        kind=OperationKind.CONTROL,
+        resource="gold_card.supplement_notice",
+        request=SupplementNotice,
+        answer=Acknowledged,
+        ground=_GROUND,
+    ),
+)

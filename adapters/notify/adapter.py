@@ -4,10 +4,9 @@
 a template and a language: no message carries personal data.
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
-from adapters.contract import Operation, OperationKind
+from adapters.contract import Operation, OperationKind, by_name
 from adapters.vocabulary import Acknowledged, Wire
 
 
@@ -32,23 +31,20 @@ class Message(Wire, frozen=True):
     link: str
 
 
-OPERATIONS: Mapping[str, Operation] = {
-    operation.name: operation
-    for operation in (
-        Operation(
-            name="contact",
-            kind=OperationKind.DATA,
-            resource="notification.contact",
-            request=ContactRequest,
-            answer=Acknowledged,
-        ),
-        Operation(
-            name="send",
-            kind=OperationKind.CONTROL,
-            resource="notification.send",
-            request=Message,
-            answer=Acknowledged,
-            ground="行政程序法 §100",
-        ),
-    )
-}
+OPERATIONS = by_name(
+    Operation(
+        name="contact",
+        kind=OperationKind.DATA,
+        resource="notification.contact",
+        request=ContactRequest,
+        answer=Acknowledged,
+    ),
+    Operation(
+        name="send",
+        kind=OperationKind.CONTROL,
+        resource="notification.send",
+        request=Message,
+        answer=Acknowledged,
+        ground="行政程序法 §100",
+    ),
+)

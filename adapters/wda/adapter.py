@@ -5,9 +5,7 @@ agency may ask for the opinion of the field's ministry first (outcome `consult`)
 again with the opinion.
 """
 
-from collections.abc import Mapping
-
-from adapters.contract import Operation, OperationKind
+from adapters.contract import Operation, OperationKind, by_name
 from adapters.vocabulary import (
     Acknowledged,
     Decision,
@@ -44,23 +42,20 @@ class QualificationAnswer(Wire, frozen=True):
     decision: Decision
 
 
-OPERATIONS: Mapping[str, Operation] = {
-    operation.name: operation
-    for operation in (
-        Operation(
-            name="qualification_review",
-            kind=OperationKind.DATA,
-            resource="gold_card.qualification_review",
-            request=QualificationRequest,
-            answer=QualificationAnswer,
-        ),
-        Operation(
-            name="decision_notice",
-            kind=OperationKind.CONTROL,
-            resource="gold_card.decision_notice",
-            request=DecisionNotice,
-            answer=Acknowledged,
-            ground="外國特定專業人才申請就業金卡許可辦法 §8",
-        ),
-    )
-}
+OPERATIONS = by_name(
+    Operation(
+        name="qualification_review",
+        kind=OperationKind.DATA,
+        resource="gold_card.qualification_review",
+        request=QualificationRequest,
+        answer=QualificationAnswer,
+    ),
+    Operation(
+        name="decision_notice",
+        kind=OperationKind.CONTROL,
+        resource="gold_card.decision_notice",
+        request=DecisionNotice,
+        answer=Acknowledged,
+        ground="外國特定專業人才申請就業金卡許可辦法 §8",
+    ),
+)
