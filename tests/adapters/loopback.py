@@ -151,6 +151,7 @@ def permit(call_id: UUID, **changes: Any) -> Permit:
         "one_time": True,
         "expires_at": NOW + dt.timedelta(hours=1),
         "acr": "substantial",
+        "amr": ("pop",),
         "auth_time": NOW,
         "status_list": 1,
         "status_index": 7,

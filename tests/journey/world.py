@@ -5,20 +5,36 @@ goes to `<name>.log` in that folder.
 """
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import httpx
+from sqlalchemy import select
 
 from gateway.applicant import Applicant
+from gateway.db import SqlDatabase
+from services.store import agency_call
 
+ONESTOP = ("-m", "gateway.cli")
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
+
+
+class StoredCall(NamedTuple):
+    """An agency call as it stands in the database."""
+
+    call_id: UUID
+    agency: str
+    operation: str
+    status: str
 
 
 class World:
@@ -30,7 +46,7 @@ class World:
         gateway, sandbox, provider = _free_ports(3)
         self.url = f"http://127.0.0.1:{gateway}"
         self.sandbox_url = f"http://127.0.0.1:{sandbox}"
-        self._sandbox_port = sandbox
+        self.sandbox_port = sandbox
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ONESTOP_")},
@@ -53,23 +69,26 @@ class World:
         """Migrate, then start the sandboxes, the gateway and, on PostgreSQL, workers."""
         done = self.command("migrate")
         assert done.returncode == 0, done.stderr
-        self.start_process("sandbox", "--port", str(self._sandbox_port))
+        self.start_process("sandbox", "--port", str(self.sandbox_port))
         self._wait_for("sandbox", f"{self.sandbox_url}/nia/jwks.json")
         self.start_gateway()
         if not self.on_sqlite:
             for number in range(workers):
                 self.start_process(f"worker-{number}")
 
-    def start_gateway(self) -> None:
+    def start_gateway(self, program: Sequence[str] = ONESTOP) -> None:
         """Start the gateway and wait until it is ready."""
-        self.start_process("serve")
+        self.start_process("serve", program=program)
         self._wait_for("serve", f"{self.url}/health/ready")
 
-    def start_process(self, name: str, *arguments: str) -> None:
-        """Start `onestop <name>`; a number behind a dash only tells several of one kind apart."""
+    def start_process(self, name: str, *arguments: str, program: Sequence[str] = ONESTOP) -> None:
+        """Start `onestop <name>`; a number behind a dash only tells several of one kind apart.
+
+        `program` is what Python runs, where that is more than `onestop`.
+        """
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", name.partition("-")[0], *arguments],
+                [sys.executable, *program, name.partition("-")[0], *arguments],
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -79,7 +98,7 @@ class World:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `onestop <arguments>` to its end."""
         return subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *arguments],
+            [sys.executable, *ONESTOP, *arguments],
             env=self.environment,
             cwd=self.folder,
             capture_output=True,
@@ -88,11 +107,44 @@ class World:
             check=False,
         )
 
-    def kill(self, name: str) -> None:
-        """kill -9."""
-        process = self._processes.pop(name)
-        process.kill()
-        process.wait(STOP_SECONDS_MAX)
+    @property
+    def working(self) -> list[str]:
+        """Names of the product's own processes that run: the gateway and its workers."""
+        return [name for name in self._processes if name != "sandbox"]
+
+    def runs(self, name: str) -> bool:
+        """Whether a process that was started has not ended."""
+        return self._processes[name].poll() is None
+
+    def kill(self, *names: str) -> None:
+        """kill -9, all of them at once."""
+        killed = [self._processes.pop(name) for name in names]
+        for process in killed:
+            process.kill()
+        for process in killed:
+            process.wait(STOP_SECONDS_MAX)
+
+    def start_again(self, *names: str) -> None:
+        """Start processes that were killed."""
+        for name in names:
+            if name == "serve":
+                self.start_gateway()
+            else:
+                self.start_process(name)
+
+    def terminate(self, name: str) -> None:
+        """Ask a process to end; see `ended`."""
+        self._processes[name].send_signal(signal.SIGTERM)
+
+    def ended(self, name: str) -> int:
+        """Wait for a process to end; its exit status."""
+        return self._processes.pop(name).wait(STOP_SECONDS_MAX)
+
+    def limit_files(self, name: str, bytes_max: int = resource.RLIM_INFINITY) -> None:
+        """Let a process write no file beyond this size, as on a full disk; without a size, lift that."""
+        pid = self._processes[name].pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (bytes_max, hard))
 
     def stop(self) -> None:
         """End everything; a process that does not end in time has not shut down gracefully."""
@@ -137,6 +189,22 @@ class World:
             answer = await http.get(f"{self.sandbox_url}/sandbox/effects")
         found: dict[str, dict[str, dict[str, int]]] = answer.json()["effects"]
         return found
+
+    async def calls(self) -> list[StoredCall]:
+        """Every agency call, from the database itself."""
+        database = SqlDatabase(self.database_url)
+        columns = [agency_call.c[name] for name in StoredCall._fields]
+        try:
+            async with database.read() as conn:
+                return [StoredCall(*row) for row in (await conn.execute(select(*columns))).all()]
+        finally:
+            await database.aclose()
+
+    async def histories(self) -> dict[UUID, list[str]]:
+        """What happened to each call at its agency, in order."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.get(f"{self.sandbox_url}/sandbox/effects")
+        return {UUID(call["call"]): call["history"] for call in answer.json()["calls"]}
 
     def _wait_for(self, name: str, url: str) -> None:
         end = time.monotonic() + START_SECONDS_MAX
