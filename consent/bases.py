@@ -281,9 +281,9 @@ async def spent(conn: AsyncConnection, basis: LawfulBasis) -> bool:
     if not basis.kind.is_consent or any(grant.max_uses is None for grant in basis.grants):
         return False
     query = (
-        select(grant_use.c.item, func.count())
+        select(grant_use.c.item, func.count().label("uses"))
         .where(grant_use.c.basis_id == basis.basis_id)
         .group_by(grant_use.c.item)
     )
-    used: dict[int, int] = dict((await conn.execute(query)).tuples().all())
+    used = {row.item: row.uses for row in (await conn.execute(query)).all()}
     return all(used.get(item, 0) >= (grant.max_uses or 0) for item, grant in enumerate(basis.grants))

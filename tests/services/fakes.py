@@ -27,7 +27,7 @@ from consent.sequencer import Sequencer
 from gateway.db import SqlDatabase
 from services import calls, store
 from services import events as ev
-from services.case import At, Case
+from services.case import At, Case, evolve
 from services.flow import SYSTEM, Flow
 from services.gold_card.service import GoldCard
 from services.service import NOTHING, Moves, PlannedCall
@@ -304,3 +304,15 @@ def consent_basis(case: Case, **changes: object) -> LawfulBasis:
         notice_sha256="0" * 64,
     )
     return msgspec.structs.replace(basis, **changes)
+
+
+async def check_history(office: Office, case: Case) -> None:
+    """The stored case is what its history makes of an empty one."""
+    async with office.database.read() as conn:
+        stored = await store.load_case(conn, office.vault, case.case_id)
+        history = await store.history(conn, office.vault, case.case_id)
+    derived = Case(case_id=case.case_id, number=case.number, service=case.service, applicant=case.applicant)
+    for item in history:
+        derived = evolve(derived, item.event, item.at)
+    assert derived == stored
+    assert [item.seq for item in history] == list(range(1, stored.seq + 1))
