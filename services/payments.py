@@ -5,12 +5,11 @@ the fee; any further one, or one of another amount, is kept as an overpayment th
 and moves nothing else.
 """
 
-import datetime as dt
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.epay.adapter import PaymentNotice
+from adapters.epay.adapter import Order, PaymentNotice
 from consent.store import insert_or_ignore
 from services import calls, store
 from services import events as ev
@@ -20,9 +19,12 @@ from services.flow import Flow
 
 
 async def take_notice(conn: AsyncConnection, flow: Flow, agency: str, notice: PaymentNotice) -> bool:
-    """Take a notice; False when it was known already. Raises CaseNotFound for an order that is not theirs."""
+    """Take a notice; False when it was known already. Raises CaseNotFound for an order that is not theirs.
+
+    Only a call that ordered a payment can be paid: any other agency's word on its own call is worth nothing.
+    """
     call = await calls.load(conn, notice.call, lock=True)
-    if call is None or call.agency != agency:
+    if call is None or call.agency != agency or not _is_order(flow, call):
         raise CaseNotFound("no such order")
     case = await store.load_case(conn, flow.vault, call.case_id, lock=True)
     if not await _is_new(conn, notice.call, notice):
@@ -33,6 +35,10 @@ async def take_notice(conn: AsyncConnection, flow: Flow, agency: str, notice: Pa
     return True
 
 
+def _is_order(flow: Flow, call: calls.Call) -> bool:
+    return flow.operation(call.agency, call.operation).request is Order
+
+
 async def _is_new(conn: AsyncConnection, call_id: UUID, notice: PaymentNotice) -> bool:
     inserted = await conn.execute(
         insert_or_ignore(conn, store.payment),
@@ -40,7 +46,7 @@ async def _is_new(conn: AsyncConnection, call_id: UUID, notice: PaymentNotice) -
             "payment": notice.payment,
             "call_id": call_id,
             "amount_ntd": notice.amount_ntd,
-            "paid_at": notice.paid_at.astimezone(dt.UTC),
+            "paid_at": notice.paid_at,
         },
     )
     return inserted.rowcount == 1

@@ -3,7 +3,8 @@
 Any number of workers run on any number of machines; they meet only in the database. One task claims, one task
 an attempt talks to an agency, and one task commits results in groups, each in a savepoint of its own; a result
 that cannot be taken is tried once more alone, so that a bad one never fails its neighbours. Leases are renewed
-while attempts run. Two further tasks watch the legal clock (timers of cases) and the expiry of consents.
+while attempts run. Three further tasks watch the legal clock (timers of cases) and the expiry of consents, and
+forget old answers to repeated requests.
 
 Everything is bounded: attempts in flight, results in one commit, the wait for the next look, the time to stop.
 """
@@ -24,11 +25,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.contract import Agency, OutgoingCall, Reply, ReplyStatus
 from adapters.errors import Refused, Unavailable, Unsupported
 from consent import bases
-from consent.database import Database, machine_time
+from consent.database import Database, fault_name, machine_time
 from consent.errors import NotPermitted
 from consent.ids import uuid7
 from consent.model import Authority, Permit
-from services import calls, consents, store
+from services import calls, consents, idempotency, store
 from services import events as ev
 from services.case import At
 from services.flow import SYSTEM, Flow
@@ -40,6 +41,7 @@ GROUP_MAX = 64
 IDLE_SECONDS = 0.1
 TIMER_SECONDS = 0.5
 TIMERS_AT_ONCE = 100
+FORGET_SECONDS = 600.0
 CLAIM_MAX = 16
 AGENCY_MAX = 16  # a slow agency may hold this many attempts before a worker claims no more of its calls
 POLL_SECONDS_MIN = 1
@@ -86,7 +88,13 @@ class Worker:
         """Work until told to stop; then finish what is in flight, at most ten seconds."""
         background = [
             asyncio.create_task(self._forever(step, stop))
-            for step in (self._claim_step, self._renew_step, self._timer_step, self._expiry_step)
+            for step in (
+                self._claim_step,
+                self._renew_step,
+                self._timer_step,
+                self._expiry_step,
+                self._forget_step,
+            )
         ]
         committer = asyncio.create_task(self._commit_forever())
         await stop.wait()
@@ -107,7 +115,8 @@ class Worker:
                 await step(stop)
             except Exception as error:
                 passing = isinstance(error, SQLAlchemyError | OSError)
-                logger.warning("worker.step_failed", step=step.__name__, exc_info=not passing)
+                fault = fault_name(error)
+                logger.warning("worker.step_failed", step=step.__name__, error=fault, exc_info=not passing)
                 await _sleep(stop, PAUSE_AFTER_ERROR_SECONDS)
 
     async def _claim_step(self, stop: asyncio.Event) -> None:
@@ -314,6 +323,11 @@ class Worker:
             due = await bases.expired(conn, await machine_time(conn))
         for basis_id in due:
             await self._alone("expiry", consents.expire, self._flow, basis_id)
+
+    async def _forget_step(self, stop: asyncio.Event) -> None:
+        async with self._database.write() as conn:
+            await idempotency.forget_old(conn, await machine_time(conn))
+        await _sleep(stop, FORGET_SECONDS)
 
     async def _alone(self, what: str, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Do one piece of work in a transaction of its own; one that fails must not keep the next from it."""

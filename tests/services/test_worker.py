@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from adapters.contract import OutgoingCall, Reply
 from adapters.errors import Refused, Unavailable, Unsupported
@@ -246,6 +246,19 @@ async def test_an_accepted_call_is_asked_for_its_answer(office: Office) -> None:
 
     assert (agency.sent, agency.asked) == ([call_id], [call_id] * 2)
     assert await office.answers(case) == [call_id]
+
+
+async def test_answers_to_repeated_requests_are_forgotten_after_a_day(office: Office) -> None:
+    long_ago = {"owner": "alice", "key": "k", "request_digest": b"", "status": 0, "created_at": PAST}
+    async with office.database.write() as conn:
+        await conn.execute(insert(store.idempotent_answer), long_ago)
+
+    async def forgotten() -> bool:
+        async with office.database.read() as conn:
+            return not (await conn.execute(select(store.idempotent_answer))).all()
+
+    async with office.working():
+        await office.until(forgotten)
 
 
 async def test_a_worker_that_is_stopped_finishes_what_is_in_flight(office: Office) -> None:
