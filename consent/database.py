@@ -75,3 +75,12 @@ async def hint(conn: AsyncConnection, topic: str) -> None:
         await conn.execute(text("SELECT pg_notify(:topic, '')"), {"topic": topic})
     else:
         conn.info.setdefault("hints", set()).add(topic)
+
+
+def fault_name(error: BaseException) -> str:
+    """What is wrong, in the driver's own word (`SQLITE_FULL`, `DiskFullError`), else a class name.
+
+    For logs: a driver's message may quote a row, its name for the fault never does.
+    """
+    raised = getattr(error, "orig", None) or error
+    return getattr(raised, "sqlite_errorname", "") or type(raised.__cause__ or raised).__name__

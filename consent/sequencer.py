@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import log
 from consent.checkpoint import Checkpoint, check_origin, sign
-from consent.database import Database, hint, machine_time
+from consent.database import Database, fault_name, hint, machine_time
 from consent.errors import LogFault
 from consent.keys import KeyStore
 from consent.merkle import EMPTY_ROOT, RightEdge, Tile, edge_places, leaf_hash
@@ -115,8 +115,7 @@ class Sequencer:
             except Exception as error:  # a lost connection, a full disk: nothing was committed, so try again
                 failures += 1
                 if failures == 1:
-                    # The kind alone: a database error quotes the row.
-                    _logger.warning("log.sequencer_unavailable", error=type(error).__name__)
+                    _logger.warning("log.sequencer_unavailable", error=fault_name(error))
                 await _wait(stop, min(POLL_SECONDS * 2**failures, BACKOFF_SECONDS_MAX))
                 continue
             if failures:

@@ -7,6 +7,9 @@ row locks where the stores ask for them.
 
 Hints: LISTEN on a direct connection of its own for PostgreSQL (a pooler in front does not carry it), an
 event of this process for SQLite. See `consent.database`.
+
+However the database fails us (no connection, one that broke, a server that stops, a full disk), callers see one
+error, SQLAlchemy's OperationalError: what they do then is to tell, or to try again.
 """
 
 import asyncio
@@ -17,7 +20,8 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import ExceptionContext, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 BUSY_TIMEOUT_MS = 5_000
@@ -27,6 +31,12 @@ POOL_WAIT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 15_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
 LISTEN_RETRY_SECONDS = 1.0
+# Connections that break, servers that stop or cancel, disks that are full (SQLSTATE classes 08, 57, 53).
+NOT_OURS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
 
 
 class SqlDatabase:
@@ -63,12 +73,13 @@ class SqlDatabase:
                 },
             )
             listen = make_url(listen_url) if listen_url else parsed
+            event.listen(self.engine.sync_engine, "handle_error", _name_loss)
             self._listen_dsn = listen.set(drivername="postgresql").render_as_string(hide_password=False)
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that only reads."""
-        async with self.engine.connect() as conn:
+        async with self._connection() as conn:
             if not self.is_sqlite:
                 await conn.execution_options(postgresql_readonly=True)
             async with conn.begin():
@@ -77,7 +88,7 @@ class SqlDatabase:
     @contextlib.asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write; its hints go out when it has committed."""
-        async with self.engine.connect() as conn:
+        async with self._connection() as conn:
             if self.is_sqlite:
                 await conn.execution_options(onestop_write=True)
             hints: set[str] = set()
@@ -86,9 +97,19 @@ class SqlDatabase:
                     yield conn
                     hints = conn.info.get("hints", set())
             finally:
-                conn.info.pop("hints", None)
+                if not conn.invalidated:  # what is asked of a lost connection opens another
+                    conn.info.pop("hints", None)
             for topic in hints:
                 self._events[topic].set()
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                conn = await stack.enter_async_context(self.engine.connect())
+            except (OSError, asyncpg.PostgresError) as error:  # they come from the driver as they are
+                raise OperationalError("connect", None, error) from error
+            yield conn
 
     async def wait_for_hint(self, topic: str, timeout_seconds: float) -> None:
         """Return when a hint on the topic came, or after the time-out."""
@@ -129,6 +150,15 @@ class SqlDatabase:
 
     def _on_notify(self, connection: Any, pid: int, topic: str, payload: str) -> None:
         self._events[topic].set()
+
+
+def _name_loss(context: ExceptionContext) -> None:
+    """Raise OperationalError for what is no fault of the statement, whatever the adapter made of it."""
+    found = context.sqlalchemy_exception
+    if not isinstance(found, DBAPIError) or isinstance(found, OperationalError) or found.orig is None:
+        return
+    if context.is_disconnect or isinstance(found.orig.__cause__, NOT_OURS):
+        raise OperationalError(None, None, found.orig, connection_invalidated=context.is_disconnect)
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

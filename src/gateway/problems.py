@@ -28,6 +28,7 @@ from litestar.types import ExceptionHandlersMap, Method
 
 from adapters import errors as adapters
 from consent import errors as consent
+from consent.database import fault_name
 from gateway.identity import errors as identity
 from gateway.requests import MalformedBody
 from services import errors as services
@@ -242,7 +243,7 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[Probl
     language = language_of(request.headers.get("accept-language", ""))
     problem = problem_of(error, language, bound.get("trace_id"))
     if problem.status >= 500:
-        log.error("error", type=problem.type, exc_info=error)
+        log.error("error", type=problem.type, reason=fault_name(error), exc_info=error)
     elif isinstance(error, consent.ConsentError | identity.IdentityError | adapters.AdapterError):
         # The caller is told little; the reason, which holds nothing personal, is for us.
         log.warning("refused", type=problem.type, reason=getattr(error, "reason", None) or str(error))
