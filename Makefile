@@ -1,5 +1,5 @@
 # make demo       one application from login to approval; ONCE=1 ends after it
-# make test       lint, types, import contracts, all tests
+# make test       lint, types, import contracts, all tests      LONG=1 adds the long forms of those that kill
 # make lint       the first three alone          make format    what can be mended by itself
 # make openapi    openapi/ written anew          make lock      newest versions, pinned by hash
 #
@@ -18,7 +18,7 @@ demo: .venv/.product
 	$(BIN)/onestop demo $(if $(ONCE),--once)
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(if $(LONG),,-m 'not long')
 
 lint: .venv/.tests
 	$(BIN)/ruff check

@@ -124,6 +124,16 @@ class World:
         for process in killed:
             process.wait(STOP_SECONDS_MAX)
 
+    def pause(self, *names: str) -> None:
+        """Have processes stand still where they are."""
+        for name in names:
+            self._processes[name].send_signal(signal.SIGSTOP)
+
+    def resume(self, *names: str) -> None:
+        """Have paused processes go on."""
+        for name in names:
+            self._processes[name].send_signal(signal.SIGCONT)
+
     def start_again(self, *names: str) -> None:
         """Start processes that were killed."""
         for name in names:
