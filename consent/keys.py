@@ -29,6 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from consent import certificates
+from consent.certificates import SealIdentity
 from consent.errors import KeyMissing
 from consent.ids import shard_of, uuid7
 from consent.store import data_key, insert_or_ignore
@@ -36,6 +38,7 @@ from consent.store import data_key, insert_or_ignore
 NONCE_BYTES = 12
 KEY_BYTES = 32
 MODE_PRIVATE = 0o600
+SEAL = "document-seal"
 
 Owner = Literal["subject", "tag", "case"]
 OPERATOR = "operator"
@@ -54,6 +57,10 @@ class KeyStore(Protocol):
 
     def signing_key(self, purpose: str) -> ec.EllipticCurvePrivateKey:
         """The P-256 key of one purpose (`agency-token`, `status-list`, `dpop`, `http-signature` ...)."""
+        ...
+
+    def document_seal(self) -> SealIdentity:
+        """Key and certificate that documents are sealed with."""
         ...
 
     def log_signing_key(self) -> ed25519.Ed25519PrivateKey:
@@ -90,6 +97,16 @@ class FileKeyStore:
             "ec.EllipticCurvePrivateKey",
             self._private_key(f"es256-{purpose}", lambda: ec.generate_private_key(ec.SECP256R1())),
         )
+
+    def document_seal(self) -> SealIdentity:
+        """See `KeyStore`; the file is `document-seal.p12`, its password, if any, `document-seal.password`."""
+        if SEAL not in self._cache:
+            password = self._folder / f"{SEAL}.password"
+            content = self._read_or_create(f"{SEAL}.p12", certificates.make_pkcs12)
+            self._cache[SEAL] = certificates.read_pkcs12(
+                content, password.read_bytes().strip() if password.exists() else None
+            )
+        return cast("SealIdentity", self._cache[SEAL])
 
     def log_signing_key(self) -> ed25519.Ed25519PrivateKey:
         """See `KeyStore`."""
