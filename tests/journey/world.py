@@ -35,6 +35,7 @@ class StoredCall(NamedTuple):
     agency: str
     operation: str
     status: str
+    fence: int
 
 
 class World:
