@@ -16,12 +16,21 @@ class AdapterError(Exception):
 
 
 class Unavailable(AdapterError):
-    """Try again. `outcome_unknown`: the request may have taken effect, so ask before sending it again."""
+    """Try again. `outcome_unknown`: the request may have taken effect, so ask before sending it again.
+
+    `tried` is False where we did not even try (no place was free, or the agency is known to be gone).
+    """
 
     def __init__(
-        self, message: str, *, outcome_unknown: bool = False, retry_after_seconds: float | None = None
+        self,
+        message: str,
+        *,
+        outcome_unknown: bool = False,
+        retry_after_seconds: float | None = None,
+        tried: bool = True,
     ) -> None:
         super().__init__(message)
+        self.tried = tried
         self.outcome_unknown = outcome_unknown
         self.retry_after_seconds = retry_after_seconds
 

@@ -70,7 +70,9 @@ class Breaker:
             return
         remaining = self._trial_at - self._clock()
         if remaining > 0:
-            raise Unavailable("the agency does not answer at present", retry_after_seconds=remaining)
+            raise Unavailable(
+                "the agency does not answer at present", retry_after_seconds=remaining, tried=False
+            )
 
     def answered(self) -> bool:
         """An answer came, of whatever kind. True when the agency had been gone until now."""
@@ -121,13 +123,15 @@ class Lane:
 
     async def _enter(self) -> None:
         if self._places.locked() and self._waiting >= self._waiting_max:
-            raise Unavailable("too many calls wait for this agency")
+            raise Unavailable("too many calls wait for this agency", tried=False)
         self._waiting += 1
         try:
             async with asyncio.timeout(self._wait_seconds_max):
                 await self._places.acquire()
         except TimeoutError as error:
-            raise Unavailable("no place became free for a call to this agency in time") from error
+            raise Unavailable(
+                "no place became free for a call to this agency in time", tried=False
+            ) from error
         finally:
             self._waiting -= 1
 
@@ -136,7 +140,9 @@ class Lane:
         now = self._clock()
         wait_seconds = max(0.0, self._due - BURST_SECONDS - now)
         if wait_seconds > self._wait_seconds_max:
-            raise Unavailable("calls to this agency start too fast", retry_after_seconds=wait_seconds)
+            raise Unavailable(
+                "calls to this agency start too fast", retry_after_seconds=wait_seconds, tried=False
+            )
         self._due = max(self._due, now) + self._interval_seconds
         if wait_seconds > 0:
             await asyncio.sleep(wait_seconds)

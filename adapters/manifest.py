@@ -64,13 +64,12 @@ class OperationNames(_Strict, frozen=True):
 class Limits(_Strict, frozen=True):
     """The bounds of every request to one instance.
 
-    `timeout_seconds` is for the whole exchange; `concurrency_max` counts exchanges at once; `attempts_max` is
-    after how many a call is dead; `answer_bytes_max` counts raw bytes.
+    `timeout_seconds` is for the whole exchange; `concurrency_max` counts exchanges at once;
+    `answer_bytes_max` counts raw bytes.
     """
 
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)]
     concurrency_max: Annotated[int, msgspec.Meta(ge=1, le=256)]
-    attempts_max: Annotated[int, msgspec.Meta(ge=1, le=50)]
     answer_bytes_max: Annotated[int, msgspec.Meta(ge=1024, le=16 * 1024 * 1024)]
     requests_per_second: Annotated[float, msgspec.Meta(gt=0, le=10_000)]
 

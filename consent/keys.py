@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Literal, Protocol, cast
 from uuid import UUID
@@ -46,6 +46,15 @@ OPERATOR = "operator"
 
 class KeyStore(Protocol):
     """Private keys, outside the database. A key that does not exist yet is made at its first use."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no master key was ever made here; beside a database with records, the keys are lost."""
+        ...
+
+    def prepare(self, purposes: Iterable[str]) -> None:
+        """Make whatever is missing now, so that nothing needs to be made while a person waits."""
+        ...
 
     def master_key(self, version: int | None = None) -> tuple[int, bytes]:
         """Version and 32 bytes of a master key; the newest when no version is asked for."""
@@ -79,6 +88,20 @@ class FileKeyStore:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._cache: dict[str, object] = {}
+
+    @property
+    def is_new(self) -> bool:
+        """See `KeyStore`."""
+        return not any(self._folder.glob("master-*.key"))
+
+    def prepare(self, purposes: Iterable[str]) -> None:
+        """See `KeyStore`."""
+        self.master_key()
+        self.index_key()
+        self.log_signing_key()
+        self.log_cosigning_key()
+        for purpose in purposes:
+            self.signing_key(purpose)
 
     def master_key(self, version: int | None = None) -> tuple[int, bytes]:
         """See `KeyStore`; versions are files `master-1.key`, `master-2.key` ..."""

@@ -30,7 +30,7 @@ from services.errors import NotAllowed
 from services.outbox import CLAIMABLE, ENDED, CallStatus, Lease
 from services.store import agency_call
 
-ATTEMPTS_MAX = 12
+ATTEMPTS_MAX = 24  # with back-off of up to 15 minutes, an agency may be away for some two hours
 TOPIC = "call.ready"
 
 _jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
@@ -298,9 +298,9 @@ async def again(
     after_seconds: float,
     reason: str = "",
     maybe_sent: bool = True,
-    attempt_counts: bool = True,
+    attempts: int | None = None,
 ) -> None:
-    """Give the lease back and make the call due again later."""
+    """Give the lease back and make the call due again later; `attempts` where this one is not to count."""
     await conn.execute(
         update(agency_call)
         .where(agency_call.c.call_id == call.call_id)
@@ -308,7 +308,7 @@ async def again(
             status=status,
             reason=reason,
             maybe_sent=int(maybe_sent),
-            attempts=call.attempts if attempt_counts else 0,
+            attempts=call.attempts if attempts is None else attempts,
             due_at=now + dt.timedelta(seconds=after_seconds),
             lease_owner=None,
             lease_until=None,

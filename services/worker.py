@@ -264,6 +264,7 @@ class Worker:
                 after_seconds=calls.delay_seconds(call, result.retry_after_seconds),
                 reason="unavailable",
                 maybe_sent=unknown,
+                attempts=None if result.tried else call.attempts - 1,
             )
         else:
             reason = "attempts spent" if isinstance(result, Unavailable) else "not the contract"
@@ -278,7 +279,7 @@ class Worker:
                 CallStatus.WAITING,
                 now=at.machine,
                 after_seconds=min(max(reply.poll_after_seconds, POLL_SECONDS_MIN), POLL_SECONDS_MAX),
-                attempt_counts=False,
+                attempts=0,  # an agency that says "later" answers
             )
             return
         await take_answer(conn, self._flow, call, bytes(reply.data), at)

@@ -19,7 +19,7 @@ from litestar.types import BeforeMessageSendHookHandler, Message, Scope
 from gateway import parts
 from gateway.problems import EXCEPTION_HANDLERS
 from gateway.requests import GatewayRequest
-from gateway.routes import agency, health, identity, tokens
+from gateway.routes import agency, health, identity, landing, tokens
 from gateway.routes.citizen import cases, consents, documents, services
 from gateway.settings import Settings
 from gateway.telemetry import Requests
@@ -35,6 +35,7 @@ ROUTERS = (
     agency.router,
     tokens.router,
     health.router,
+    landing.router,
 )
 DEPENDENCIES = ("settings", "database", "vault", "minter", "registry", "relying_party", "flow")
 

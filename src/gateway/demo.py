@@ -122,6 +122,7 @@ class Report:
 
 def run(settings: Settings, output: Path, *, sandbox_port: int, once: bool) -> int:
     """Carry the demo through; returns the exit status. Without `once` it keeps serving until interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)  # what was started is stopped, whoever asks
     console = Console(highlight=False, soft_wrap=True)
     report = Report(console)
     console.print("\n[bold]onestop[/]: one application, four permits\n")
@@ -338,6 +339,10 @@ def _processes(settings: Settings, sandbox_port: int) -> Iterator[Any]:
                 process.wait(STOP_SECONDS_MAX)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _command(name: str) -> None:

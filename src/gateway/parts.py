@@ -12,24 +12,28 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import structlog
+from sqlalchemy import select
 
 from adapters.errors import Misconfigured
 from adapters.manifest import load_deployments
 from adapters.registry import Registry, kinds
+from consent import checkpoint
 from consent.errors import LogFault
 from consent.keys import FileKeyStore, KeyStore, Vault
 from consent.second_store import SqlSecondStore
 from consent.sequencer import Sequencer
-from consent.token import TokenMinter
+from consent.store import data_key, log_head
+from consent.token import DPOP_KEY, PUBLISHED_KEYS, TokenMinter
 from gateway import migrations
 from gateway.db import SqlDatabase
-from gateway.identity.oidc import RelyingParty
+from gateway.identity.oidc import CLIENT_KEY, RelyingParty
 from gateway.settings import Settings, StartRefused
 from services import store as services_store
 from services.flow import Flow
 from services.gold_card.service import GoldCard
 from services.worker import Worker
 
+SIGNING_PURPOSES = (*PUBLISHED_KEYS, DPOP_KEY, CLIENT_KEY)
 STOP_SECONDS_MAX = 25.0  # more than the worker's own bounds for finishing what is in flight
 
 log = structlog.get_logger(__name__)
@@ -75,6 +79,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
         second_store = SqlSecondStore(second)
         sequencer = Sequencer(database, second_store, key_store, settings.log_origin)
         await check_schema(database)
+        await check_keys(settings, database, key_store)
         await check_legal_clock(settings, database)
         await check_log(sequencer)
         yield Parts(
@@ -111,6 +116,30 @@ async def check_schema(database: SqlDatabase) -> None:
             f"The database is at revision {found or 'none'}, this release needs {needed}: "
             "run 'onestop migrate'."
         )
+
+
+async def check_keys(settings: Settings, database: SqlDatabase, key_store: KeyStore) -> None:
+    """Raise StartRefused when the keys are not those of the database; make missing ones of a new one.
+
+    New keys beside old records would look like a start and open nothing.
+    """
+    async with database.read() as conn:
+        has_records = (await conn.execute(select(data_key.c.key_id).limit(1))).one_or_none() is not None
+        newest = select(log_head.c.note).order_by(log_head.c.size.desc()).limit(1)
+        note = (await conn.execute(newest)).scalar_one_or_none()
+    if has_records and key_store.is_new:
+        raise StartRefused(
+            f"The folder {settings.key_folder} holds no master key, but the database has records sealed "
+            "under one: bring the keys back from their backup."
+        )
+    key_store.prepare(SIGNING_PURPOSES)
+    try:
+        if note is not None:
+            checkpoint.open_note(note, settings.log_origin, checkpoint.public_keys(key_store))
+    except LogFault as error:
+        raise StartRefused(
+            f"The log was signed with other keys than those in {settings.key_folder}."
+        ) from error
 
 
 async def check_legal_clock(settings: Settings, database: SqlDatabase) -> None:

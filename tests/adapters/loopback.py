@@ -23,9 +23,7 @@ from consent.token import TokenMinter
 
 NOW = dt.datetime(2026, 3, 2, 8, 0, tzinfo=dt.UTC)
 CASE = UUID("01980000-0000-7000-8000-000000000001")
-LIMITS = Limits(
-    timeout_seconds=5, concurrency_max=4, attempts_max=3, answer_bytes_max=64 * 1024, requests_per_second=1000
-)
+LIMITS = Limits(timeout_seconds=5, concurrency_max=4, answer_bytes_max=64 * 1024, requests_per_second=1000)
 
 
 @dataclass

@@ -24,7 +24,6 @@ MANIFEST: dict[str, Any] = {
     "limits": {
         "timeout_seconds": 10,
         "concurrency_max": 4,
-        "attempts_max": 5,
         "answer_bytes_max": 65536,
         "requests_per_second": 10,
     },

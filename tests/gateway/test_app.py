@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 
 import msgspec
 import pytest
@@ -159,3 +160,34 @@ async def test_fault_in_the_background_is_raised_by_the_worker(gateway_settings:
         with pytest.raises(LogFault):
             async with asyncio.timeout(10):
                 await parts.work(opened, asyncio.Event())
+
+
+async def test_lost_keys_beside_a_database_with_records_stop_the_start(gateway_settings: Settings) -> None:
+    await anchored(gateway_settings)
+    shutil.rmtree(gateway_settings.key_folder)
+
+    assert "holds no master key" in await refusal(gateway_settings)
+
+
+async def test_other_log_keys_than_those_of_the_log_stop_the_start(gateway_settings: Settings) -> None:
+    await anchored(gateway_settings)
+    (gateway_settings.key_folder / "log-ed25519.pem").unlink()
+
+    assert "signed with other keys" in await refusal(gateway_settings)
+
+
+async def test_all_keys_are_there_before_the_first_request(gateway_settings: Settings) -> None:
+    async with parts.opened(gateway_settings):
+        made = {path.name for path in gateway_settings.key_folder.iterdir()}
+
+    assert {"master-1.key", "index.key", "log-ed25519.pem", "log-mldsa44.pem"} <= made
+    assert {"es256-agency-token.pem", "es256-dpop.pem", "es256-oidc-client.pem"} <= made
+
+
+@pytest.mark.parametrize("path", ["/", "/cases", "/cases/019ab000-0000-7000-8000-000000000001"])
+async def test_browser_is_told_where_things_are(gateway_client: Client, path: str) -> None:
+    page = await gateway_client.get(path)
+
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert "/api/v1/services" in page.text

@@ -135,6 +135,23 @@ async def test_a_call_whose_attempts_are_spent_is_dead_and_the_case_is_told(offi
     assert await office.body(call_id) is not None
 
 
+async def test_an_attempt_that_we_did_not_even_make_is_not_counted(office: Office) -> None:
+    _, [call_id] = await office.ready(notice_to())
+    wda = office.agencies["wda"]
+
+    async def send(call: OutgoingCall) -> Reply:
+        if len(wda.sent) <= calls.ATTEMPTS_MAX + 2:
+            raise Unavailable("the breaker is open", retry_after_seconds=0, tried=False)
+        return await takes_note(call)
+
+    wda.on_send = send
+
+    async with office.working():
+        await office.until_status(CallStatus.DONE, call_id)
+
+    assert len(wda.sent) == calls.ATTEMPTS_MAX + 3
+
+
 @pytest.mark.parametrize(
     ("error", "status", "reason", "body_kept"),
     [
