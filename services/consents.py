@@ -20,8 +20,9 @@ from services import catalog, store
 from services.case import At, Case
 from services.errors import CaseNotFound, NotAllowed
 from services.flow import Flow
-from services.service import Proposal
+from services.service import Identity, Proposal
 from services.text import Language
+from services.verbs import EDITABLE
 
 OPEN_STATES = LIVE_STATES | {BasisState.SHOWN, BasisState.PAUSED}
 
@@ -29,10 +30,13 @@ OPEN_STATES = LIVE_STATES | {BasisState.SHOWN, BasisState.PAUSED}
 async def propose(
     conn: AsyncConnection, flow: Flow, case: Case, language: Language, at: At
 ) -> Sequence[Proposal]:
-    """Show what the person may consent to; what is shown or granted already is not shown a second time."""
+    """Show what the person may consent to; what is shown or granted already is not shown a second time.
+
+    Nothing is asked for once the case is filed or closed.
+    """
     service = flow.service_of(case)
     held = [stored.basis for stored in await bases.of_case(conn, flow.vault, case.case_id)]
-    proposals = service.proposals(case, language, at)
+    proposals = service.proposals(case, language, at) if case.state in EDITABLE else ()
     shown: list[Proposal] = []
     for proposal in proposals:
         known = _open_one(held, proposal.basis)
@@ -53,21 +57,32 @@ async def grant(
     *,
     notice_sha256: str,
     assurance: Assurance,
+    identity: Identity,
     at: At,
 ) -> LawfulBasis:
-    """Grant a consent that was shown, by the notice's hash. `assurance` goes into the record."""
+    """Grant a consent that was shown, by the notice's hash. `assurance` goes into the record.
+
+    Raises NotAllowed for another text, for a case that is not being filled in, and where what would be fetched
+    is not about the person of this `identity`.
+    """
     stored = await own(conn, flow, basis_id, person)
     if stored.notice_sha256 != notice_sha256:
         raise NotAllowed(
             "grant", "告知內容已更新，請重新閱讀", "the notice named is not the one that was shown"
         )
     case = await _case_of(conn, flow, stored)
+    if case.state not in EDITABLE:
+        raise NotAllowed(
+            "grant",
+            "案件目前的狀態不需要同意",
+            f"the case is {case.state}; a consent is asked for while it is being filled in",
+        )
     catalog.service_info(stored.service).purpose(stored.purpose_code).check(stored)
     granted = await bases.move(
         conn, flow.vault, basis_id, BasisEvent.GRANT, changes=msgspec.structs.asdict(assurance)
     )
     for item in granted.grants:
-        moves = flow.service_of(case).consent_granted(case, item.resource, at)
+        moves = flow.service_of(case).consent_granted(case, item.resource, identity, at)
         case = await flow.carry_out(conn, case, moves, actor=person, at=at)
     return granted
 

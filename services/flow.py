@@ -33,6 +33,14 @@ from services.outbox import CallStatus
 from services.service import Moves, PlannedCall, Service
 from services.text import Language
 
+# How a basis ends with its case: a consent has no purpose left either, whether it was used or not.
+ENDS = {
+    BasisState.RECORDED: BasisEvent.END,
+    BasisState.IN_FORCE: BasisEvent.END,
+    BasisState.SHOWN: BasisEvent.LAPSE,
+    BasisState.GRANTED: BasisEvent.EXPIRE,
+    BasisState.PAUSED: BasisEvent.EXPIRE,
+}
 EVENTS_MAX = 200
 SYSTEM = "system"
 
@@ -224,7 +232,7 @@ class Flow:
     async def _carry_out(self, conn: AsyncConnection, case: Case, moves: Moves, at: At) -> list[ev.CaseEvent]:
         """Do what the moves ask for beyond events; returns the events that this and they make."""
         if moves.take_effect:
-            await self._move_bases(conn, case, BasisState.RECORDED, BasisEvent.TAKE_EFFECT)
+            await self._move_bases(conn, case, {BasisState.RECORDED: BasisEvent.TAKE_EFFECT})
         following: list[ev.CaseEvent] = list(moves.events)
         if moves.calls:
             following.extend(await self._plan(conn, case, moves.calls, at))
@@ -233,8 +241,7 @@ class Flow:
         if moves.issue_outcome:
             following.append(await self._issue(conn, case))
         if moves.end_bases:
-            await self._move_bases(conn, case, BasisState.RECORDED, BasisEvent.END)
-            await self._move_bases(conn, case, BasisState.IN_FORCE, BasisEvent.END)
+            await self._move_bases(conn, case, ENDS)
         return following
 
     async def _plan(
@@ -380,10 +387,10 @@ class Flow:
         await log.append(conn, self.vault, [event])
 
     async def _move_bases(
-        self, conn: AsyncConnection, case: Case, state: BasisState, event: BasisEvent
+        self, conn: AsyncConnection, case: Case, edges: Mapping[BasisState, BasisEvent]
     ) -> None:
         for stored in await bases.of_case(conn, self.vault, case.case_id):
-            if stored.basis.state is state:
+            if event := edges.get(stored.basis.state):
                 await bases.move(conn, self.vault, stored.basis.basis_id, event)
 
     async def _issue(self, conn: AsyncConnection, case: Case) -> ev.OutcomeIssued:
@@ -419,7 +426,7 @@ def _object(raw: bytes) -> dict[str, object]:
     """A JSON object's raw members. Raises Unsupported for anything else."""
     try:
         return msgspec.json.decode(raw, type=dict[str, object])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unsupported("the answer is not a JSON object") from error
 
 

@@ -33,6 +33,17 @@ class Timer(msgspec.Struct, frozen=True, kw_only=True):
     due_at: dt.datetime | None
 
 
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts, as the identity provider vouches for it; empty where it says nothing.
+
+    `nationality` is ISO 3166-1 alpha-3.
+    """
+
+    passport_number: str = ""
+    nationality: str = ""
+    date_of_birth: dt.date | None = None
+
+
 class Moves(msgspec.Struct, frozen=True, kw_only=True):
     """What follows from an event: further events, agency calls, timers, bases to begin or end."""
 
@@ -114,8 +125,11 @@ class Service(Protocol):
         """Who will receive what on which statutory ground, shown before filing."""
         ...
 
-    def consent_granted(self, case: Case, resource: str, at: At) -> Moves:
-        """What a granted consent sets off."""
+    def consent_granted(self, case: Case, resource: str, person: Identity, at: At) -> Moves:
+        """What a consent granted by this person sets off.
+
+        Raises NotAllowed where what would be fetched is not about that person: a consent covers oneself alone.
+        """
         ...
 
     def react(self, case: Case, event: ev.CaseEvent, at: At) -> Moves:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from adapters.epay.adapter import Order, OrderAnswer
+from adapters.errors import Unsupported
 from adapters.field_authority.adapter import OpinionAnswer
 from adapters.nia.adapter import Card, CheckAnswer, FinalAnswer, SupplementNotice
 from adapters.notify.adapter import Message
@@ -31,7 +32,7 @@ from services.errors import NotAllowed
 from services.gold_card import fees, requests, rules
 from services.gold_card.edition import Edition, editions
 from services.gold_card.form import FORM, GoldCardForm
-from services.service import NOTHING, Moves, PlannedCall, Timer
+from services.service import NOTHING, Identity, Moves, PlannedCall, Timer
 
 NIA, WDA, EPAY, NOTIFY = "nia", "wda", "epay", "notify"
 FIELD_AUTHORITY = "field_authority"
@@ -75,8 +76,8 @@ class Flow:
         reaction = self._reactions.get(type(event))
         return reaction(case, event, at) if reaction else NOTHING
 
-    def consent_granted(self, case: Case, resource: str, at: At) -> Moves:
-        """A granted consent sets off the fetch that it is for."""
+    def consent_granted(self, case: Case, resource: str, person: Identity, at: At) -> Moves:
+        """A granted consent sets off the fetch that it is for: of the record of whoever granted it."""
         if resource != RESIDENCE:
             return NOTHING
         wanted = requests.residence(case.form)
@@ -85,6 +86,13 @@ class Flow:
                 "grant",
                 "請先填妥護照與個人資料",
                 "fill in the person and the passport first: they say whose record is asked for",
+            )
+        if requests.holder(wanted) != person:
+            raise NotAllowed(
+                "grant",
+                "只能取得您本人的居留資料：表單的護照與生日須與登入身分相符，或改為上傳影本",
+                "only your own record can be fetched: passport and date of birth in the form are not those of "
+                "the person who is logged in; a copy can be uploaded instead",
             )
         return Moves(calls=(PlannedCall(agency=NIA, operation="residence", data=wanted),))
 
@@ -181,6 +189,8 @@ class Flow:
                 due_on=_due_on(case, "supplement", at),
             )
             return Moves(events=(requested,))
+        if decision.outcome != "refused":  # a consultation nobody may ask for here, a pass without a card
+            raise Unsupported(f"'{event.operation}' cannot come out as '{decision.outcome}'")
         return _end(case, "refused", at, ground=decision.ground, article=decision.article)
 
     # Supplements.

@@ -18,6 +18,7 @@ from adapters.wda.adapter import Opinion, QualificationRequest
 from services.events import Document
 from services.gold_card.edition import FIELD_AUTHORITY, Edition
 from services.gold_card.form import FORM, ArcPart, GoldCardForm
+from services.service import Identity
 
 
 def residence(document: Mapping[str, Any]) -> ResidenceRequest | None:
@@ -31,7 +32,19 @@ def residence(document: Mapping[str, Any]) -> ResidenceRequest | None:
         part: {name: document[part][name] for name in shape.__struct_fields__}
         for part, shape in parts.items()
     }
-    return msgspec.convert(picked, ResidenceRequest)
+    try:
+        return msgspec.convert(picked, ResidenceRequest)
+    except msgspec.ValidationError:  # a date that is none, like 0000-01-01
+        return None
+
+
+def holder(wanted: ResidenceRequest) -> Identity:
+    """The person whose record a request asks for."""
+    return Identity(
+        passport_number=wanted.passport.number,
+        nationality=wanted.passport.nationality,
+        date_of_birth=wanted.person.date_of_birth,
+    )
 
 
 def review(form: GoldCardForm, documents: Sequence[Document], edition: Edition) -> ReviewRequest:

@@ -24,7 +24,7 @@ from services.gold_card.fees import FeeFacts
 from services.gold_card.flow import RESIDENCE, Flow, card_of, complete_form, edition_of, form_of
 from services.gold_card.form import FORM
 from services.gold_card.quote import Quote, quote
-from services.service import DueDate, Moves, Proposal, UploadRule
+from services.service import DueDate, Identity, Moves, Proposal, UploadRule
 from services.text import Language, Text
 
 SERVICE_ID = "gold_card"
@@ -65,9 +65,9 @@ class GoldCard:
         """See `Service`."""
         return self._flow.react(case, event, at)
 
-    def consent_granted(self, case: Case, resource: str, at: At) -> Moves:
+    def consent_granted(self, case: Case, resource: str, person: Identity, at: At) -> Moves:
         """See `Service`."""
-        return self._flow.consent_granted(case, resource, at)
+        return self._flow.consent_granted(case, resource, person, at)
 
     def edition_on(self, legal_date: dt.date) -> str:
         """See `Service`."""

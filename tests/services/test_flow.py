@@ -274,7 +274,7 @@ async def test_bases_begin_and_end_with_the_case_s_moves(office: Office) -> None
     await office.carry_out(case, Moves(end_bases=True))
 
     assert (await states())[recorded.basis_id] is BasisState.ENDED
-    assert (await states())[consent.basis_id] is BasisState.GRANTED
+    assert (await states())[consent.basis_id] is BasisState.EXPIRED
 
 
 async def test_events_at_once_are_numbered_without_gap_or_loss(office: Office) -> None:

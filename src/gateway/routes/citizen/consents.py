@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from consent import bases
 from consent.model import LawfulBasis
+from gateway.identity.persons import profile_of
 from gateway.identity.sessions import guard_csrf, provide_session
 from gateway.injected import TheDatabase, TheFlow, TheSession
 from gateway.once import Made, once
@@ -20,6 +21,7 @@ from gateway.routes.citizen.cases import Nothing, assurance_of, own_case
 from gateway.views import BasisView, View, basis_view
 from services import consents, store
 from services.errors import CaseNotFound
+from services.service import Identity
 
 PAGE_SIZE = 50
 
@@ -129,6 +131,7 @@ async def grant(
     """Agree to the text that was shown."""
 
     async def work(conn: AsyncConnection) -> Made:
+        profile = await profile_of(conn, flow.vault, session.person_id)
         basis = await consents.grant(
             conn,
             flow,
@@ -136,6 +139,11 @@ async def grant(
             session.subject,
             notice_sha256=data.notice_sha256,
             assurance=assurance_of(session),
+            identity=Identity(
+                passport_number=profile.passport_number,
+                nationality=profile.nationality,
+                date_of_birth=profile.date_of_birth,
+            ),
             at=await store.now(conn),
         )
         return _made(basis)
