@@ -12,6 +12,7 @@ A finding is an *error* (the document is not even a draft: unknown member, wrong
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Generic, Literal, TypeVar
 
@@ -25,6 +26,10 @@ BYTES_MAX = 64 * 1024
 DEPTH_MAX = 8
 FINDINGS_MAX = 100
 _NAME_CHARACTERS_MAX = 64
+
+# Where the decoder's message says it stopped: "... - at `$.employment[0].from_on`".
+_PLACE = re.compile(r"at `\$([^`]*)`$")
+_STEP = re.compile(r"[^.\[\]]+")
 
 Severity = Literal["error", "incomplete", "warning"]
 
@@ -206,18 +211,27 @@ class Form(Generic[T]):
                 found.setdefault((finding.pointer, finding.code), finding)
                 if len(found) >= FINDINGS_MAX:
                     return list(found.values())
-        return list(found.values())
+        return list(found.values()) or self._undecodable(document)
 
     def decode(self, document: object) -> T:
         """The typed form of a complete document. Raises InvalidInput with every finding."""
         findings = self.findings(document)
         if findings:
             raise InvalidInput(findings)
+        return msgspec.convert(document, self._struct, strict=True)
+
+    def _undecodable(self, document: object) -> list[Finding]:
+        """What keeps a document that fits the schema from being decoded: 3.0 for 3, the date 0000-01-01.
+
+        It is found here and not when decoding, so that a draft with it can be shown and mended.
+        """
         try:
-            return msgspec.convert(document, self._struct, strict=True)
-        except msgspec.ValidationError:
-            # The schema is the stricter of the two but for values like the date 0000-01-01.
-            raise InvalidInput([_finding("", "convert", {}, "error")]) from None
+            msgspec.convert(document, self._struct, strict=True)
+        except msgspec.ValidationError as error:
+            place = _PLACE.search(str(error))
+            steps = _STEP.findall(place[1]) if place else []
+            return [_finding(pointer_of(steps), "convert", {}, "incomplete")]
+        return []
 
 
 def problems(form: Form[Any], raw: bytes | object) -> list[Finding]:

@@ -10,6 +10,7 @@ import msgspec
 
 from services.calendar import working_calendar
 from services.clock import Projection, projection
+from services.errors import NotAllowed
 from services.gold_card.edition import Edition, edition_on
 from services.gold_card.fees import FeeFacts, FeeLine, fee
 from services.text import Text
@@ -45,7 +46,7 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quote(facts: FeeFacts, legal_date: dt.date) -> Quote:
-    """Quote an application on a day. Raises NotAllowed where no edition or fee standard covers it."""
+    """Quote an application on a day. Raises NotAllowed where no edition, fee standard or calendar covers it."""
     edition = edition_on(legal_date)
     lines = fee(facts, legal_date)
     return Quote(
@@ -63,7 +64,12 @@ def _periods(edition: Edition, legal_date: dt.date) -> list[QuotedPeriod]:
     periods = []
     for duty_id in ("review", "review_target"):
         rule = edition.duty(duty_id)
-        seen: Projection = projection(rule.duty(legal_date, calendar), (), legal_date, calendar)
+        try:
+            seen: Projection = projection(rule.duty(legal_date, calendar), (), legal_date, calendar)
+        except (ValueError, OverflowError):
+            raise NotAllowed(
+                "quote", "該日期超出行事曆範圍", "the calendar of working days does not reach that day"
+            ) from None
         periods.append(
             QuotedPeriod(
                 duty=rule.id,

@@ -5,6 +5,7 @@ commits all of that together. A repeated request gets the kept answer, with `Ide
 """
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from services.flow import Flow
 from services.idempotency import KEY_LENGTH_MAX, Answer
 
 HEADER = "Idempotency-Key"
+_VERSION = re.compile(r'"v([0-9]{1,10})"')
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +48,10 @@ def idempotency_key(request: Request[Any, Any, Any]) -> str:
 
 def if_match(request: Request[Any, Any, Any]) -> int:
     """The version that the caller's change was made from. Raises PreconditionMissing without a usable one."""
-    value = request.headers.get("If-Match", "").strip('"')
-    if not value.removeprefix("v").isdigit() or len(value) > 12:
+    found = _VERSION.fullmatch(request.headers.get("If-Match", ""))
+    if found is None:
         raise PreconditionMissing("If-Match")
-    return int(value.removeprefix("v"))
+    return int(found[1])
 
 
 def etag(version: int) -> str:

@@ -20,6 +20,8 @@ from msgspec.inspect import is_struct_type
 from services.errors import InvalidInput
 from services.forms import Form
 
+DEPTH_MAX = 32  # levels of objects and lists within each other: far more than any body of ours has
+
 
 class MalformedBody(Exception):
     """The body is not JSON that every reader would understand alike. The message quotes nothing of it."""
@@ -54,11 +56,21 @@ def strict_json(body: bytes) -> Any:
         value = msgspec.json.decode(body)
         # The second reader knows the names' multiplicity; what it makes of the values is not used.
         json.loads(body, object_pairs_hook=_unique, parse_float=str, parse_int=str)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise MalformedBody("the body is not JSON in UTF-8") from None
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
+    _check_depth(value, DEPTH_MAX)
     return value
+
+
+def _check_depth(value: Any, levels: int) -> None:
+    """Whoever validates or compares the value later does so by recursion."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if levels == 0 and inner:
+        raise MalformedBody("the body is nested too deeply")
+    for member in inner:
+        _check_depth(member, levels - 1)
 
 
 def _unique(members: list[tuple[str, Any]]) -> None:

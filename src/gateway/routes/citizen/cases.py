@@ -23,6 +23,7 @@ from services.flow import Flow
 
 PAGE_SIZE = 20
 TIMELINE_PAGE_SIZE = 200
+SEQ_MAX = 2**31 - 1  # what the column holds
 CASE = ResponseSpec(CaseView, description="The case as it is after this.")
 
 
@@ -207,7 +208,7 @@ async def show_timeline(
     session: TheSession,
     database: TheDatabase,
     flow: TheFlow,
-    after: Annotated[int, QueryParameter(ge=0)] = 0,
+    after: Annotated[int, QueryParameter(ge=0, le=SEQ_MAX)] = 0,
 ) -> Timeline:
     """What happened, in order."""
     async with database.read() as conn:

@@ -86,9 +86,10 @@ def _find(known: tuple[Document, ...], document_id: UUID) -> Document:
 def _range_of(header: str, size: int) -> tuple[int, int]:
     """Start and end (exclusive) of the one range asked for; the whole where none, or none usable, is."""
     match = _RANGE.fullmatch(header)
-    if match is None or int(match[1]) >= size:
+    if match is None:
         return 0, size
-    return int(match[1]), min(int(match[2]) + 1, size) if match[2] else size
+    start, end = int(match[1]), min(int(match[2]) + 1, size) if match[2] else size
+    return (start, end) if start < end else (0, size)
 
 
 router = Router(
