@@ -163,9 +163,7 @@ async def test_a_waiting_call_is_polled_and_polls_are_not_attempts(office: Offic
         [item] = await claim(office)
         async with office.database.write() as conn:
             now = await machine_time(conn)
-            await calls.again(
-                conn, item.call, CallStatus.WAITING, now=now, after_seconds=0, attempts=0
-            )
+            await calls.again(conn, item.call, CallStatus.WAITING, now=now, after_seconds=0, attempts=0)
 
     [item] = await claim(office)
     assert item.ask_first
