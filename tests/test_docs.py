@@ -14,7 +14,12 @@ from gateway.settings import Settings
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     page
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("consent/*.md")]
+    for page in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("consent/*.md"),
+        *ROOT.glob("deploy/*.md"),
+    ]
     if ".venv" not in page.parts
 )
 GUIDES = [page for page in PAGES if page.parent.name != "adr"]  # a decision also names what was not taken
