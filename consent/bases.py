@@ -20,7 +20,7 @@ from consent import log, status
 from consent.errors import KeyMissing, NotPermitted
 from consent.ids import shard_of
 from consent.keys import Vault, open_sealed, seal
-from consent.lifecycle import BasisEvent, next_state
+from consent.lifecycle import LIVE_STATES, BasisEvent, next_state
 from consent.model import BasisState, EventType, Grant, LawfulBasis, LogEvent
 from consent.store import grant_use, insert_or_ignore, lawful_basis, notice, status_slot
 
@@ -183,7 +183,7 @@ async def use(conn: AsyncConnection, basis_id: UUID, item: int, grant: Grant, ca
     await conn.execute(insert(grant_use), {"basis_id": basis_id, "call_id": call_id, "item": item})
 
 
-def _current() -> Select[tuple[UUID, str, bytes, bytes, int, int]]:
+def _current() -> Select[tuple[UUID, str, bytes, bytes, int, int, int]]:
     return (
         select(
             lawful_basis.c.basis_id,
@@ -192,6 +192,7 @@ def _current() -> Select[tuple[UUID, str, bytes, bytes, int, int]]:
             lawful_basis.c.record_sha256,
             status_slot.c.list,
             status_slot.c.idx,
+            status_slot.c.revoked,
         )
         .join(status_slot, status_slot.c.basis_id == lawful_basis.c.basis_id)
         .where(lawful_basis.c.current == 1)
@@ -208,7 +209,7 @@ async def _lock(conn: AsyncConnection, basis_id: UUID) -> None:
 async def _opened(
     conn: AsyncConnection,
     vault: Vault,
-    query: Select[tuple[UUID, str, bytes, bytes, int, int]],
+    query: Select[tuple[UUID, str, bytes, bytes, int, int, int]],
     *,
     leave_out: bool = False,
 ) -> list[StoredBasis]:
@@ -220,10 +221,14 @@ async def _opened(
     return [_open(row, keys[row.subject]) for row in rows if row.subject in keys]
 
 
-def _open(row: Row[tuple[UUID, str, bytes, bytes, int, int]], key: bytes) -> StoredBasis:
+def _open(row: Row[tuple[UUID, str, bytes, bytes, int, int, int]], key: bytes) -> StoredBasis:
     encoded = open_sealed(key, row.record, f"lawful_basis/{row.basis_id}")
+    basis = msgspec.json.decode(encoded, type=LawfulBasis)
+    if row.revoked and basis.state in LIVE_STATES:
+        # What was published as ended has ended: an older revision was put back in the newest one's place.
+        basis = msgspec.structs.replace(basis, state=BasisState.REVOKED)
     return StoredBasis(
-        basis=msgspec.json.decode(encoded, type=LawfulBasis),
+        basis=basis,
         sha256=row.record_sha256.hex(),
         status=(row.list, row.idx),
     )
