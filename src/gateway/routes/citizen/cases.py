@@ -24,7 +24,7 @@ from services.flow import Flow
 PAGE_SIZE = 20
 TIMELINE_PAGE_SIZE = 200
 SEQ_MAX = 2**31 - 1  # what the column holds
-CASE = ResponseSpec(CaseView, description="The case as it is after this.")
+CASE = ResponseSpec(CaseView, generate_examples=False, description="The case as it is after this.")
 
 
 class NewCase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

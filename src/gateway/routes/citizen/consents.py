@@ -57,13 +57,13 @@ class BasisList(View, frozen=True):
     next: str
 
 
-BASIS = ResponseSpec(BasisView, description="The record as it is after this.")
+BASIS = ResponseSpec(BasisView, generate_examples=False, description="The record as it is after this.")
 
 
 @post(
     "/cases/{case_id:uuid}/notices",
     status_code=200,
-    responses={200: ResponseSpec(Notices, description="What was shown.")},
+    responses={200: ResponseSpec(Notices, generate_examples=False, description="What was shown.")},
 )
 async def show_notices(
     request: Request[Any, Any, Any],

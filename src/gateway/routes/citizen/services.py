@@ -57,7 +57,11 @@ async def list_services() -> ServiceList:
 
 @get(
     "/{service_id:str}",
-    responses={200: ResponseSpec(catalog.ServiceDescription, description="All that a client needs.")},
+    responses={
+        200: ResponseSpec(
+            catalog.ServiceDescription, generate_examples=False, description="All that a client needs."
+        )
+    },
 )
 async def show_service(
     service_id: FromPath[str],
