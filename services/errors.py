@@ -10,6 +10,7 @@ ServiceError (never raised itself)
  +-- IdempotencyConflict  the key was used with another body: use a new key
  +-- TooLarge             the content is over its bound
  +-- UnsupportedMedia     the content is of a type that is not taken here
+ +-- DocumentRefused      a document is not one that we issued, or not as we issued it: say why
  +-- NotReady             an agency has yet to answer: ask again after `retry_after_seconds`
 """
 
@@ -40,6 +41,10 @@ class ServiceNotFound(ServiceError):
 
 class CaseNotFound(ServiceError):
     """Nothing of this id for this caller: that it may exist for another is not told."""
+
+
+class DocumentRefused(ServiceError):
+    """A document is not genuine. The message completes the sentence "the document is not genuine: ..."."""
 
 
 class NotAllowed(ServiceError):

@@ -8,9 +8,11 @@ a case never stands between two states and no call exists without its reason.
 and logged before anything is stored, and only then does the answer's strict shape apply.
 """
 
+import asyncio
 import datetime as dt
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -25,11 +27,12 @@ from consent.ids import uuid7
 from consent.keys import Vault
 from consent.lifecycle import LIVE_STATES, BasisEvent
 from consent.model import Authority, BasisState, EventType, Grant, LawfulBasis, LogEvent, Permit
-from services import calls, catalog, documents, store
+from services import calls, catalog, documents, issued, store
 from services import events as ev
 from services.case import At, Case, evolve, new_number
 from services.errors import CaseNotFound, ServiceNotFound
 from services.outbox import CallStatus
+from services.sealing import Sealer
 from services.service import Moves, PlannedCall, Service
 from services.text import Language
 
@@ -51,12 +54,18 @@ class Flow:
     """Moves cases. Holds no state of its own: any number of processes may have one."""
 
     def __init__(
-        self, vault: Vault, services: Mapping[str, Service], operations: Operations, callback_url: str
+        self,
+        vault: Vault,
+        services: Mapping[str, Service],
+        operations: Operations,
+        callback_url: str,
+        sealer: Sealer,
     ) -> None:
         self.vault = vault
         self.services = services
         self._operations = operations
         self._callback_url = callback_url
+        self._sealer = sealer
 
     def service_of(self, case: Case) -> Service:
         """The service a case is for."""
@@ -239,7 +248,7 @@ class Flow:
         for timer in moves.timers:
             await _set_timer(conn, case.case_id, timer.name, timer.due_at)
         if moves.issue_outcome:
-            following.append(await self._issue(conn, case))
+            following.append(await self._issue(conn, case, at))
         if moves.end_bases:
             await self._move_bases(conn, case, ENDS)
         return following
@@ -393,12 +402,26 @@ class Flow:
             if event := edges.get(stored.basis.state):
                 await bases.move(conn, self.vault, stored.basis.basis_id, event)
 
-    async def _issue(self, conn: AsyncConnection, case: Case) -> ev.OutcomeIssued:
-        content = self.service_of(case).render_outcome(case)
-        issued = await documents.keep(
-            conn, self.vault, case.case_id, slot="outcome", media_type="application/pdf", content=content
+    async def _issue(self, conn: AsyncConnection, case: Case, at: At) -> ev.OutcomeIssued:
+        service = self.service_of(case)
+        facts = service.outcome_essentials(case)
+        # In a thread: setting and sealing compute for longer than the event loop may stand still.
+        made = await asyncio.to_thread(
+            self._sealer.issue, facts, partial(service.render_outcome, case), at.machine
         )
-        return ev.OutcomeIssued(document=issued)
+        kept = await documents.keep(
+            conn, self.vault, case.case_id, slot="outcome", media_type="application/pdf", content=made.pdf
+        )
+        await issued.record(
+            conn,
+            self.vault,
+            case.case_id,
+            document_id=kept.document_id,
+            public_id=made.public_id,
+            facts=facts,
+            at=at,
+        )
+        return ev.OutcomeIssued(document=kept)
 
 
 def _covering(held: Sequence[bases.StoredBasis], agency: str, resource: str) -> bases.StoredBasis:

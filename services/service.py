@@ -15,6 +15,7 @@ from consent.model import LawfulBasis
 from services import events as ev
 from services.case import At, Case
 from services.errors import Problem
+from services.sealing import Essentials, Mark
 from services.text import Language
 
 
@@ -144,8 +145,12 @@ class Service(Protocol):
         """The case's periods, projected."""
         ...
 
-    def render_outcome(self, case: Case) -> bytes:
-        """The notice of the result, as PDF."""
+    def outcome_essentials(self, case: Case) -> Essentials:
+        """What whoever verifies the notice of the result is told."""
+        ...
+
+    def render_outcome(self, case: Case, mark: Mark) -> bytes:
+        """The notice of the result, as PDF, with the mark by which it can be verified."""
         ...
 
     def label(self, case: Case, service_state: str, language: Language) -> str:

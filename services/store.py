@@ -92,6 +92,19 @@ document_chunk = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
+# What was issued and can be verified: found by a keyed hash of its public id, told from what is sealed.
+issued_document = Table(
+    "issued_document",
+    metadata,
+    Column("document_id", Uuid, primary_key=True),
+    Column("shard", SmallInteger, nullable=False),
+    Column("case_id", Uuid, nullable=False),
+    Column("lookup", LargeBinary, nullable=False, unique=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("revoked_at", Instant),
+    Index(None, "case_id"),
+)
+
 agency_call = Table(
     "agency_call",
     metadata,

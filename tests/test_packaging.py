@@ -94,7 +94,7 @@ def test_wheel_carries_all_that_it_needs(tmp_path: Path) -> None:
 
     assert found.returncode == 0, found.stderr
     assert migrated.returncode == 0, migrated.stderr
-    assert "0001_spine" in migrated.stdout
+    assert "0002_issued_document" in migrated.stdout
     assert {path.name.split(".")[0] for path in installed.iterdir()} == {
         "adapters", "consent", "gateway", "services", "onestop-0",
     }  # fmt: skip

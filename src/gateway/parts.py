@@ -31,9 +31,10 @@ from gateway.settings import Settings, StartRefused
 from services import store as services_store
 from services.flow import Flow
 from services.gold_card.service import GoldCard
+from services.sealing import DOCUMENT_KEY, Sealer
 from services.worker import Worker
 
-SIGNING_PURPOSES = (*PUBLISHED_KEYS, DPOP_KEY, CLIENT_KEY)
+SIGNING_PURPOSES = (*PUBLISHED_KEYS, DPOP_KEY, CLIENT_KEY, DOCUMENT_KEY)
 STOP_SECONDS_MAX = 25.0  # more than the worker's own bounds for finishing what is in flight
 
 log = structlog.get_logger(__name__)
@@ -97,6 +98,7 @@ async def opened(settings: Settings) -> AsyncIterator[Parts]:
                 {GoldCard.service_id: GoldCard(settings.public_url)},
                 {name: registry.agency(name).operations for name in registry.names},
                 f"{settings.public_url}/agency/v1/callbacks",
+                Sealer(key_store, settings.public_url),
             ),
         )
 

@@ -30,6 +30,7 @@ from services import events as ev
 from services.case import At, Case, evolve
 from services.flow import SYSTEM, Flow
 from services.gold_card.service import GoldCard
+from services.sealing import Sealer
 from services.service import NOTHING, Moves, PlannedCall
 from services.worker import Worker
 
@@ -156,7 +157,11 @@ class Office:
     def flow_with(self, operations: Mapping[str, Mapping[str, Operation]]) -> Flow:
         """A flow that knows these agencies."""
         return Flow(
-            self.vault, {GoldCard.service_id: self.service}, operations, f"{PUBLIC_URL}/agency/v1/callbacks"
+            self.vault,
+            {GoldCard.service_id: self.service},
+            operations,
+            f"{PUBLIC_URL}/agency/v1/callbacks",
+            Sealer(self.vault.key_store, PUBLIC_URL),
         )
 
     def with_gold_card(self) -> "Office":
@@ -166,6 +171,7 @@ class Office:
             {GoldCard.service_id: GoldCard(PUBLIC_URL)},
             OPERATIONS,
             f"{PUBLIC_URL}/agency/v1/callbacks",
+            Sealer(self.vault.key_store, PUBLIC_URL),
         )
         return self
 
