@@ -243,8 +243,10 @@ def _(event: ev.DutySuspended, case: Case, at: At) -> Case:
 @_apply.register
 def _(event: ev.DutyResumed, case: Case, at: At) -> Case:
     def resume(duty: Duty) -> Duty:
-        *closed, last = duty.suspensions
-        return _replace(duty, suspensions=(*closed, _replace(last, until=event.on)))
+        rests = list(duty.suspensions)
+        ended = max(n for n, rest in enumerate(rests) if event.reason in {"", rest.reason})
+        rests[ended] = _replace(rests[ended], until=event.on)
+        return _replace(duty, suspensions=tuple(rests))
 
     return _on_duty(case, event.duty, resume)
 
@@ -280,6 +282,13 @@ def _(event: ev.StateChanged, case: Case, at: At) -> Case:
 @_apply.register
 def _(event: ev.Decided, case: Case, at: At) -> Case:
     return _replace(case, decision=event, supplement=None)
+
+
+@_apply.register
+def _(event: ev.Collected, case: Case, at: At) -> Case:
+    return _replace(
+        case, decision=case.decision and _replace(case.decision, card=event.card, permits=event.permits)
+    )
 
 
 @_apply.register

@@ -181,11 +181,12 @@ class DutySuspended(Payload, frozen=True, tag="duty_suspended"):
     reason: str
 
 
-class DutyResumed(Payload, frozen=True, tag="duty_resumed"):
-    """The period runs again from this day on."""
+class DutyResumed(Payload, frozen=True, tag="duty_resumed", omit_defaults=True):
+    """What stopped the period is over from this day on; without a `reason` it is what stopped it last."""
 
     duty: str
     on: dt.date
+    reason: str = ""
 
 
 class SupplementRequested(Payload, frozen=True, tag="supplement_requested"):
@@ -219,8 +220,11 @@ class StateChanged(Payload, frozen=True, tag="state_changed"):
     state: State
 
 
-class Decided(Payload, frozen=True, tag="decided"):
-    """The application was decided, or ended without a decision on its merits."""
+class Decided(Payload, frozen=True, tag="decided", omit_defaults=True):
+    """The application was decided, or ended without a decision on its merits.
+
+    Who is abroad is given a `certificate` first, and the `card` in exchange for it.
+    """
 
     outcome: Literal["approved", "refused", "dismissed", "withdrawn"]
     decided_on: dt.date
@@ -229,6 +233,15 @@ class Decided(Payload, frozen=True, tag="decided"):
     remedy: Remedy | None = None
     permits: dict[str, PermitEffect] = msgspec.field(default_factory=dict)
     card: dict[str, Any] = msgspec.field(default_factory=dict)
+    certificate: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Collected(Payload, frozen=True, tag="collected"):
+    """The card was handed over in exchange for a certificate; the permits run by its dates."""
+
+    collected_on: dt.date
+    card: dict[str, Any]
+    permits: dict[str, PermitEffect]
 
 
 class OutcomeIssued(Payload, frozen=True, tag="outcome_issued"):
@@ -267,6 +280,7 @@ CaseEvent = (
     | Decided
     | OutcomeIssued
     | DeadlinePassed
+    | Collected
 )
 
 

@@ -2,7 +2,9 @@
 
 `residence` reads the present residence record so that the person need not upload a copy of the card;
 `information_check` and `final_review` are NIA's own part of the Gold Card (就業金卡許可辦法 §§2, 5, 6);
-`supplement_notice` has NIA notify a supplement, whichever agency asked for it (§4).
+`supplement_notice` has NIA notify a supplement, whichever agency asked for it (§4). Who applied from abroad is
+given an approval certificate first (境外核准證明, §6); `exchange` is answered once it has been exchanged for
+the card at a service station.
 """
 
 import datetime as dt
@@ -48,12 +50,19 @@ class CardWish(Wire, frozen=True):
     validity_years: Literal[1, 2, 3]
 
 
+class Stay(Wire, frozen=True):
+    """The present stay in Taiwan, in the words of the form; `abroad` for who has not entered."""
+
+    status: str
+
+
 class ReviewRequest(Wire, frozen=True):
     """The application as NIA reviews it."""
 
     person: Person
     passport: Passport
     card: CardWish
+    stay: Stay
     qualification: Qualification
     arc: Arc | None = None
     documents: tuple[DocumentReference, ...] = ()
@@ -74,11 +83,41 @@ class Card(Wire, frozen=True):
     valid_to: dt.date
 
 
+class Certificate(Wire, frozen=True):
+    """The approval certificate (境外核准證明), to be exchanged for the card after entry (§6)."""
+
+    number: str
+    issued_on: dt.date
+
+
 class FinalAnswer(Wire, frozen=True):
-    """Result of the final review, with the card when it passed."""
+    """Result of the final review; when it passed with the card or, for who is abroad, the certificate."""
 
     decision: Decision
     card: Card | None = None
+    certificate: Certificate | None = None
+
+
+class CertificateNumber(Wire, frozen=True):
+    """Names a certificate."""
+
+    number: str
+
+
+class ExchangeRequest(Wire, frozen=True):
+    """Who will exchange which certificate for a card of how many years."""
+
+    person: Person
+    certificate: CertificateNumber
+    card: CardWish
+
+
+class ExchangeAnswer(Wire, frozen=True):
+    """The card that was handed over, and the day of the entry from which the time to exchange ran."""
+
+    card: Card
+    entered_on: dt.date
+    collected_on: dt.date
 
 
 class SupplementNotice(Wire, frozen=True):
@@ -112,6 +151,13 @@ OPERATIONS = by_name(
         resource="gold_card.final_review",
         request=ReviewRequest,
         answer=FinalAnswer,
+    ),
+    Operation(
+        name="exchange",
+        kind=OperationKind.DATA,
+        resource="gold_card.exchange",
+        request=ExchangeRequest,
+        answer=ExchangeAnswer,
     ),
     Operation(
         name="supplement_notice",

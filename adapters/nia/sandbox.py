@@ -1,5 +1,7 @@
 """Sandbox of the National Immigration Agency: a made-up register of residence, the checks, the card.
 
+An exchange waits until somebody shows the approval certificate at the desk; see `Rules.at_desk`.
+
 Decides by 外國特定專業人才申請就業金卡許可辦法 §§2, 4, 5, 6; the values are in `sandbox.toml`.
 """
 
@@ -8,18 +10,23 @@ import hashlib
 from collections.abc import Iterator
 from uuid import UUID
 
+import msgspec
+
 from adapters.nia.adapter import (
     OPERATIONS,
     Arc,
     Card,
+    Certificate,
     CheckAnswer,
+    ExchangeAnswer,
+    ExchangeRequest,
     FinalAnswer,
     ResidenceAnswer,
     ResidenceRequest,
     ReviewRequest,
     SupplementNotice,
 )
-from adapters.sandbox_kit import Facts, Instance, LawBook, Rules, months_after
+from adapters.sandbox_kit import Facts, Instance, LawBook, Problem, Rules, months_after
 from adapters.vocabulary import Acknowledged, Decision, Passport, Person, SupplementItem
 
 LAW = LawBook("nia")
@@ -44,6 +51,14 @@ WEIGHTS = (1, 9, 8, 7, 6, 5, 4, 3, 2, 1)
 LETTER, LETTER_DIGITS = "A", (1, 0)
 MALE, FEMALE, FOREIGNER = 8, 9, 0
 SERIAL_DIGITS = 6
+ABROAD = "abroad"
+
+
+class Appearance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Somebody with a certificate at a service station, who entered Taiwan on that day."""
+
+    certificate: str
+    entered_on: dt.date
 
 
 def build(_: Instance) -> Rules:
@@ -54,9 +69,11 @@ def build(_: Instance) -> Rules:
             "residence": residence,
             "information_check": information_check,
             "final_review": final_review,
+            "exchange": exchange,
             "supplement_notice": supplement_notice,
         },
         reviewed=frozenset({"information_check", "final_review"}),
+        at_desk={"exchange": Appearance},
     )
 
 
@@ -74,18 +91,40 @@ def information_check(facts: Facts, request: ReviewRequest) -> CheckAnswer:
 
 
 def final_review(facts: Facts, request: ReviewRequest) -> FinalAnswer:
-    """§§5, 6: the same once more, and then the card, valid from the day after its issue."""
+    """§§5, 6: the checks once more, and then the card, or the certificate for who has not entered."""
     decision = _checked(facts, request)
     if decision.outcome != "passed":
         return FinalAnswer(decision=decision)
-    valid_from = facts.today + dt.timedelta(days=1)
-    card = Card(
-        number=request.arc.number if request.arc else identity_number(facts.call, request.person.sex),
-        issued_on=facts.today,
-        valid_from=valid_from,
-        valid_to=months_after(valid_from, 12 * request.card.validity_years) - dt.timedelta(days=1),
+    if request.stay.status == ABROAD:
+        number = f"GC{facts.today:%Y%m%d}{str(facts.call)[-6:].upper()}"
+        return FinalAnswer(decision=decision, certificate=Certificate(number=number, issued_on=facts.today))
+    number = request.arc.number if request.arc else identity_number(facts.call, request.person.sex)
+    return FinalAnswer(decision=decision, card=card(number, facts.today, request.card.validity_years))
+
+
+def exchange(facts: Facts, request: ExchangeRequest, shown: Appearance) -> ExchangeAnswer:
+    """§6: the card in place of the certificate, within the days after entry. Raises Problem."""
+    days_max = LAW.number("exchange_days_max", facts.filed_on)
+    if shown.certificate != request.certificate.number:
+        raise Problem(409, "other-certificate")
+    if days_max is not None and not 0 <= (facts.today - shown.entered_on).days <= days_max:
+        raise Problem(409, "not-within-the-days-after-entry")
+    return ExchangeAnswer(
+        card=card(identity_number(facts.call, request.person.sex), facts.today, request.card.validity_years),
+        entered_on=shown.entered_on,
+        collected_on=facts.today,
     )
-    return FinalAnswer(decision=decision, card=card)
+
+
+def card(number: str, issued_on: dt.date, validity_years: int) -> Card:
+    """§6: a card, valid from the day after its issue."""
+    valid_from = issued_on + dt.timedelta(days=1)
+    return Card(
+        number=number,
+        issued_on=issued_on,
+        valid_from=valid_from,
+        valid_to=months_after(valid_from, 12 * validity_years) - dt.timedelta(days=1),
+    )
 
 
 def supplement_notice(facts: Facts, _: SupplementNotice) -> Acknowledged:

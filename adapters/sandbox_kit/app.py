@@ -2,9 +2,11 @@
 
     /{kind}[/{instance}]/operations/…   the agency contract
     /{kind}[/{instance}]/jwks.json      the agency's public key
+    /{kind}[/{instance}]/desk/{call}    POST what a person shows there, for a call that waits for one
     /health                             200 as soon as all of them are reachable
     /sandbox/faults                     POST one fault or a list; DELETE: behave
-    /sandbox/clock                      GET, or POST {"days": n}: move on, the product's legal clock with it
+    /sandbox/clock                      GET, or POST {"days": n}: move on, the product's legal clock with it;
+                                        days below zero move back, to try the rules of an earlier day
     /sandbox/effects                    how often each call took effect, and what happened to it
     /sandbox/state/{agency}             what that agency holds
 
@@ -44,7 +46,7 @@ ThePlan = NamedDependency[FaultPlan]
 
 
 class Days(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """By how much the legal clock is to move on."""
+    """By how much the legal clock is to move on, or back where negative."""
 
     days: int
 
@@ -106,6 +108,12 @@ async def cancel(
 ) -> None:
     """Forget about a call."""
     await instance.cancel(operation, call, await _message(request, instance))
+
+
+@post("/desk/{call:uuid}", status_code=204)
+async def appear(request: Incoming, instance: TheInstance, call: FromPath[UUID]) -> None:
+    """Show something in person."""
+    await instance.appear(call, await request.body())
 
 
 @get("/jwks.json", sync_to_thread=False)
@@ -194,7 +202,7 @@ def create_app(config: SandboxConfig) -> Litestar:
     agencies = [
         Router(
             path=f"/{instance.path}",
-            route_handlers=[submit, ask, cancel, jwks, *instance.rules.routes],
+            route_handlers=[submit, ask, cancel, appear, jwks, *instance.rules.routes],
             dependencies={"instance": _provide(instance)},
         )
         for instance in instances.values()

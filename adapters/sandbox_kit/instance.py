@@ -4,7 +4,8 @@ A call is remembered by its id: the same content again gets the same reply, othe
 agency's rule runs once. What it decides at once is answered with 200; a review is answered with 202, the
 documents named in it are fetched from the gateway and checked, the rule runs, and the reply is posted to the
 call's callback until it is taken. Who asks by the call's id gets the reply as well; asking about a review
-that stopped for want of a document starts it again.
+that stopped for want of a document starts it again. What waits for a person to appear is accepted with 202
+and decided when somebody does (`appear`).
 
 An answer holds no member beyond what the call's token allows.
 """
@@ -53,12 +54,15 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """What makes one agency this agency; every agency's `sandbox.build` returns one.
 
     `decide` has a function (facts, request data) -> answer for every operation; those in `reviewed` answer
-    later. `routes` are pages of its own under its path, `state` what tests may look at.
+    later. Operations in `at_desk` wait until somebody appears, and their function takes as third argument what
+    is shown there, in the form that stands here. `routes` are pages of its own under its path, `state` what
+    tests may look at.
     """
 
     operations: Mapping[str, Operation]
-    decide: Mapping[str, Callable[[Facts, Any], msgspec.Struct]]
+    decide: Mapping[str, Callable[..., msgspec.Struct]]
     reviewed: frozenset[str] = frozenset()
+    at_desk: Mapping[str, type[msgspec.Struct]] = msgspec.field(default_factory=dict)
     routes: tuple[HTTPRouteHandler, ...] = ()
     state: Callable[[], Any] = dict
 
@@ -155,6 +159,19 @@ class Instance:
         call.is_cancelled = True
         call.note("cancelled")
 
+    async def appear(self, call_id: UUID, content: bytes) -> None:
+        """Somebody shows what a call waits for. Raises Problem, and then the call goes on waiting."""
+        call = self.calls.get(call_id)
+        shape = self.rules.at_desk.get(call.operation.name) if call else None
+        if call is None or shape is None:
+            raise Problem(404, "nobody-is-awaited")
+        if call.answer is not None or call.is_cancelled:
+            raise Problem(409, "too-late")
+        shown = _decode(content, shape)
+        call.facts = msgspec.structs.replace(call.facts, today=self.clock.today())
+        self._decide(call, shown)
+        self.start(self._call_back(call))
+
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the requests. Raises Problem (503) when too much runs already."""
         if len(self._tasks) >= TASKS_MAX:
@@ -202,7 +219,7 @@ class Instance:
         )
         if operation.name in self.rules.reviewed:
             call.review = self.start(self._review(call))
-        else:
+        elif operation.name not in self.rules.at_desk:
             self._decide(call)
         call.note("submitted")
         self.calls[request.call] = call
@@ -210,9 +227,9 @@ class Instance:
             self.calls.popitem(last=False)
         return call
 
-    def _decide(self, call: Call) -> None:
+    def _decide(self, call: Call, *shown: msgspec.Struct) -> None:
         """Run the agency's rule: the effect of the call."""
-        answer = self.rules.decide[call.operation.name](call.facts, call.data)
+        answer = self.rules.decide[call.operation.name](call.facts, call.data, *shown)
         call.effects += 1
         call.note("decided")
         call.answer = msgspec.json.encode(_answer_members(call, answer))

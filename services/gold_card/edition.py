@@ -2,15 +2,13 @@
 
 An edition is a folder `editions/<id>` of TOML files: what may be applied for, documents, periods, lawful
 bases, remedies, states (`edition.toml`), the form's pages and option lists (`form.toml`, `options.toml`) and
-the notices (`notices.toml`). A case keeps the edition that it was filed under. Editions are read once and
-never changed.
+the notices (`notices.toml`); `edition_files` reads them. A case keeps the edition that it was filed under.
+Editions are read once and never changed.
 """
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from typing import Literal, TypeVar
 
 import msgspec
@@ -21,7 +19,8 @@ from services.clock import Duty, Unit
 from services.errors import NotAllowed
 from services.events import State
 from services.forms import Condition, Layout
-from services.gold_card.form import StayStatus
+from services.gold_card import edition_files
+from services.gold_card.form import Category, StayStatus
 from services.text import Text
 
 FIELD_AUTHORITY = "field_authority"
@@ -133,12 +132,35 @@ class DutyRule(Part, frozen=True, kw_only=True):
         return Duty(unit=self.unit, budget=self.budget, started_on=started_on, calendar=calendar.edition)
 
 
+class InspectionRule(Part, frozen=True, kw_only=True):
+    """When the passport is inspected and where; of whom says the basis of that name, until when the duty.
+
+    After the acceptance it runs beside the labour review, after that review it is the next step.
+    """
+
+    when: Literal["after_acceptance", "after_labour_review"]
+    places: tuple[Literal["bureau", "mission"], ...]
+
+
+class PermitRule(Part, frozen=True, kw_only=True):
+    """On which act the effects of an approval rest, and whom it exempts from the resident visa.
+
+    Residents of Hong Kong and Macau reside by another act, under another permit.
+    """
+
+    act: str
+    visa_exempt_stays: tuple[StayStatus, ...]
+    hong_kong_macau_act: str
+    hong_kong_macau_residence: str
+
+
 class FollowUp(Part, frozen=True, kw_only=True):
-    """What the holder has to know after the approval."""
+    """What the holder has to know after the approval, for some stays only where it names any."""
 
     id: str
     text: Text
     article: str
+    stays: tuple[StayStatus, ...] = ()
 
 
 class RemedyRule(Part, frozen=True, kw_only=True):
@@ -179,6 +201,11 @@ class BasisRule(Part, frozen=True, kw_only=True):
     receiver_keeps_until: Text
     fields: tuple[str, ...]
     stays: tuple[StayStatus, ...] = ()
+    categories: tuple[Category, ...] = ()
+
+    def applies(self, stay: StayStatus, category: Category) -> bool:
+        """Whether an application of such a person needs it; a rule that names nobody is for everyone."""
+        return (not self.stays or stay in self.stays) and (not self.categories or category in self.categories)
 
     def grant(self, agency: str | None = None) -> Grant:
         """The item of a lawful basis; `agency` names the instance where the rule names a kind."""
@@ -250,6 +277,8 @@ class Edition(Part, frozen=True, kw_only=True):
     exclusions: tuple[Exclusion, ...]
     slots: tuple[Slot, ...]
     duties: tuple[DutyRule, ...]
+    inspection: InspectionRule
+    permits: PermitRule
     follow_ups: tuple[FollowUp, ...]
     remedies: tuple[RemedyRule, ...]
     outcome_notices: OutcomeNotices
@@ -280,11 +309,11 @@ class Edition(Part, frozen=True, kw_only=True):
         """The rule of a lawful basis. Raises KeyError."""
         return _by_id(self.bases, basis_id)
 
-    def bases_on_duty(self, stay: StayStatus) -> tuple[BasisRule, ...]:
-        """The bases other than consent that an application in this status needs."""
-        return tuple(
-            rule for rule in self.bases if not rule.kind.is_consent and (not rule.stays or stay in rule.stays)
-        )
+    def bases_on_duty(
+        self, stay: StayStatus, category: Category = "foreign_national"
+    ) -> tuple[BasisRule, ...]:
+        """The bases other than consent that an application of such a person needs."""
+        return tuple(rule for rule in self.bases if not rule.kind.is_consent and rule.applies(stay, category))
 
     def authority_title(self, agency: str) -> Text:
         """An agency's name as people read it; its id where the edition has none."""
@@ -319,9 +348,8 @@ def _by_id(rules: tuple[Rule, ...], rule_id: str) -> Rule:
 @cache
 def editions() -> Mapping[str, Edition]:
     """All editions by id, oldest first."""
-    folders = (folder.name for folder in _editions_folder().iterdir() if folder.is_dir())
-    found = sorted((_read(name, "edition", Edition) for name in folders), key=lambda e: e.effective_from)
-    return {edition.id: edition for edition in found}
+    found = (_read(edition_id, "edition", Edition) for edition_id in edition_files.ids())
+    return {edition.id: edition for edition in sorted(found, key=lambda edition: edition.effective_from)}
 
 
 def edition_on(legal_date: dt.date) -> Edition:
@@ -358,10 +386,5 @@ class _NoticeTexts(Part, frozen=True, kw_only=True):
     notices: tuple[NoticeText, ...]
 
 
-def _editions_folder() -> Traversable:
-    return files("services.gold_card").joinpath("editions")
-
-
 def _read(edition_id: str, name: str, shape: type[Read]) -> Read:
-    raw = _editions_folder().joinpath(edition_id, f"{name}.toml").read_bytes()
-    return msgspec.toml.decode(raw, type=shape)
+    return msgspec.convert(edition_files.content(edition_id, name), shape)

@@ -1,43 +1,43 @@
-"""The steps of an application in Taiwan, as reactions to events. Pure.
+"""How the steps of an application follow each other, as reactions to events. Pure.
 
     draft ─submitted─▶ waiting_for_payment ─paid─▶ information_check (NIA) ─▶ qualification_review (WDA)
       qualification_review ─consult─▶ consulting (the field's ministry) ─▶ qualification_review
-      qualification_review ─passed─▶ final_review (NIA) ─▶ approved
+      qualification_review ─passed─▶ [inspection] ─▶ [visa_review] (BOCA) ─▶ final_review (NIA) ─▶ approved
+      approved with a certificate (from abroad) ─exchanged─▶ collected
       any review ─supplement─▶ notified by NIA, whoever asked (許可辦法 §4) ─▶ supplement_requested
                               ─answered─▶ the review that asked ;  ─not in time─▶ dismissed
       any review ─refused─▶ refused
 
-The review period (30 working days, §3 II) starts with the payment, since nothing is reviewed before, and rests
-from the notice of a supplement to its answer. Every end is told to the agencies that took part (§8).
+Of whom the passport is inspected, when that begins and who needs foreign affairs' part is the edition's to say:
+under the first one the inspection runs beside the labour review. The review period (30 working days, §3 II)
+starts with the payment, since nothing is reviewed before; it rests from the notice of a supplement to its
+answer, and while the passport waits to be inspected. Every end is told to the agencies that took part (§8).
 """
 
-import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
+from adapters.boca.adapter import InspectionAnswer, VisaAnswer
 from adapters.epay.adapter import Order, OrderAnswer
 from adapters.errors import Unsupported
-from adapters.field_authority.adapter import OpinionAnswer
-from adapters.nia.adapter import Card, CheckAnswer, FinalAnswer, SupplementNotice
+from adapters.nia.adapter import CheckAnswer, ExchangeAnswer, FinalAnswer, SupplementNotice
 from adapters.notify.adapter import Message
 from adapters.vocabulary import Acknowledged, Decision, DecisionNotice
-from adapters.wda.adapter import Opinion, QualificationAnswer
+from adapters.wda.adapter import QualificationAnswer
 from services import events as ev
-from services.calendar import working_calendar
-from services.case import CLOSED_STATES, TAIPEI, At, Case
-from services.clock import projection
+from services.case import CLOSED_STATES, At, Case
 from services.errors import NotAllowed
-from services.gold_card import fees, requests, rules
-from services.gold_card.edition import Edition, editions
-from services.gold_card.form import FORM, GoldCardForm
+from services.gold_card import fees, requests, rules, steps
+from services.gold_card.edition import Edition
+from services.gold_card.steps import BOCA, NIA, RESIDENCE, WDA, due_on, edition_of, end_of, form_of
 from services.service import NOTHING, Identity, Moves, PlannedCall, Timer
 
-NIA, WDA, EPAY, NOTIFY = "nia", "wda", "epay", "notify"
+EPAY, NOTIFY = "epay", "notify"
 FIELD_AUTHORITY = "field_authority"
 CLOCKS = ("review", "review_target")
-RESIDENCE = "nia.residence"
+SUPPLEMENT, INSPECTION = "supplement", "passport_inspection"  # what the clocks rest for
 
 
 def state(edition: Edition, name: str) -> ev.StateChanged:
@@ -59,6 +59,7 @@ class Flow:
             ev.SupplementNotified: self._supplement_notified,
             ev.SupplementAnswered: self._supplement_answered,
             ev.Decided: self._decided,
+            ev.Collected: self._collected,
             ev.DeadlinePassed: self._deadline_passed,
         }
         self._answers: Mapping[tuple[str, str], Callable[[Case, ev.CallAnswered, At], Moves]] = {
@@ -66,6 +67,9 @@ class Flow:
             (NIA, "information_check"): self._information_checked,
             (NIA, "supplement_notice"): self._notice_served,
             (NIA, "final_review"): self._finally_reviewed,
+            (NIA, "exchange"): self._exchanged,
+            (BOCA, "inspection"): self._inspected,
+            (BOCA, "visa_review"): self._visa_reviewed,
             (WDA, "qualification_review"): self._qualification_reviewed,
             (FIELD_AUTHORITY, "opinion"): self._opinion_given,
             (EPAY, "order"): self._order_taken,
@@ -100,7 +104,7 @@ class Flow:
 
     def _submitted(self, case: Case, event: ev.Submitted, at: At) -> Moves:
         amount = sum(line.amount_ntd for line in fees.fee(fees.facts_of(form_of(case)), at.legal_date))
-        due = _end_of(_due_on(case, "payment", at))
+        due = end_of(due_on(case, "payment", at))
         order = Order(
             amount_ntd=amount,
             item="就業金卡規費 Employment Gold Card fee",
@@ -125,7 +129,7 @@ class Flow:
         return Moves(
             take_effect=True,
             events=(*clocks, state(edition_of(case), "information_check")),
-            calls=(contact, _information_check(case)),
+            calls=(contact, steps.information_check(case)),
             timers=(Timer(name="payment", due_at=None),),
         )
 
@@ -134,7 +138,8 @@ class Flow:
     def _answered(self, case: Case, event: ev.CallAnswered, at: At) -> Moves:
         kind = event.agency.partition(":")[0]
         reaction = self._answers.get((kind, event.operation))
-        if reaction is None or case.state in CLOSED_STATES:
+        after_the_end = event.operation == "exchange"
+        if reaction is None or (case.state in CLOSED_STATES and not after_the_end):
             return NOTHING
         return reaction(case, event, at)
 
@@ -145,8 +150,13 @@ class Flow:
         decision = msgspec.convert(event.data, CheckAnswer).decision
         if decision.outcome != "passed":
             return self._not_passed(case, event, decision, at)
-        return Moves(
-            events=(state(edition_of(case), "qualification_review"),), calls=(_qualification_review(case),)
+        beside = (
+            self._inspection(case, at) if edition_of(case).inspection.when == "after_acceptance" else NOTHING
+        )
+        return msgspec.structs.replace(
+            beside,
+            events=(state(edition_of(case), "qualification_review"), *beside.events),
+            calls=(steps.qualification_review(case), *beside.calls),
         )
 
     def _qualification_reviewed(self, case: Case, event: ev.CallAnswered, at: At) -> Moves:
@@ -160,35 +170,70 @@ class Flow:
             return Moves(events=(state(edition_of(case), "consulting"),), calls=(opinion,))
         if decision.outcome != "passed":
             return self._not_passed(case, event, decision, at)
-        return Moves(events=(state(edition_of(case), "final_review"),), calls=(_final_review(case),))
+        return self._go_on(case, at)
 
     def _opinion_given(self, case: Case, event: ev.CallAnswered, at: At) -> Moves:
         return Moves(
-            events=(state(edition_of(case), "qualification_review"),), calls=(_qualification_review(case),)
+            events=(state(edition_of(case), "qualification_review"),),
+            calls=(steps.qualification_review(case),),
+        )
+
+    def _inspected(self, case: Case, event: ev.CallAnswered, at: At) -> Moves:
+        decision = msgspec.convert(event.data, InspectionAnswer).decision
+        over = Moves(events=_run(case, INSPECTION, at), timers=(Timer(name="inspection", due_at=None),))
+        if decision.outcome != "passed":
+            return _joined(over, self._not_passed(case, event, decision, at))
+        return _joined(over, self._go_on(case, at))
+
+    def _visa_reviewed(self, case: Case, event: ev.CallAnswered, at: At) -> Moves:
+        decision = msgspec.convert(event.data, VisaAnswer).decision
+        if decision.outcome != "passed":
+            return self._not_passed(case, event, decision, at)
+        return _review(case, "final_review")
+
+    def _go_on(self, case: Case, at: At) -> Moves:
+        """The step after the labour review and the inspection, which may run beside each other."""
+        if steps.outcome_of(case, WDA, "qualification_review") != "passed":
+            return NOTHING
+        if steps.needs(case, "inspection") and steps.outcome_of(case, BOCA, "inspection") != "passed":
+            begun = NOTHING if steps.is_asked(case, BOCA, "inspection") else self._inspection(case, at)
+            now = () if case.supplement else (state(edition_of(case), "inspection"),)
+            return msgspec.structs.replace(begun, events=(*begun.events, *now))
+        return _review(case, "visa_review" if steps.needs(case, "visa_review") else "final_review")
+
+    def _inspection(self, case: Case, at: At) -> Moves:
+        """Have the passport inspected, where the edition asks it of such a person: notice, period, rest."""
+        if not steps.needs(case, "inspection"):
+            return NOTHING
+        last_day = due_on(case, "inspection", at)
+        return Moves(
+            events=(
+                ev.DutyStarted(duty="inspection", started_on=at.legal_date),
+                *_rest(case, INSPECTION, at),
+            ),
+            calls=(steps.inspection(case, last_day), self._message(case, "passport_inspection")),
+            timers=(Timer(name="inspection", due_at=end_of(last_day)),),
         )
 
     def _finally_reviewed(self, case: Case, event: ev.CallAnswered, at: At) -> Moves:
         answer = msgspec.convert(event.data, FinalAnswer)
-        if answer.decision.outcome != "passed" or answer.card is None:
+        issued = answer.card or answer.certificate
+        if answer.decision.outcome != "passed" or issued is None:
             return self._not_passed(case, event, answer.decision, at)
         approved = ev.Decided(
             outcome="approved",
-            decided_on=answer.card.issued_on,
-            permits=rules.permits(form_of(case), answer.card),
-            card=msgspec.to_builtins(answer.card),
+            decided_on=issued.issued_on,
+            permits=rules.permits(form_of(case), edition_of(case), answer.card),
+            card=msgspec.to_builtins(answer.card) if answer.card else {},
+            certificate=msgspec.to_builtins(answer.certificate) if answer.certificate else {},
         )
         return Moves(events=(approved,))
 
     def _not_passed(self, case: Case, event: ev.CallAnswered, decision: Decision, at: At) -> Moves:
         if decision.outcome == "supplement":
-            requested = ev.SupplementRequested(
-                requested_by=event.agency,
-                operation=event.operation,
-                notified_by=NIA,
-                items=decision.items,
-                due_on=_due_on(case, "supplement", at),
-            )
-            return Moves(events=(requested,))
+            if case.supplement is not None:
+                return NOTHING  # another review asks at present; this one is told when that is answered
+            return Moves(events=(_supplement(case, event.agency, event.operation, decision, at),))
         if decision.outcome != "refused":  # a consultation nobody may ask for here, a pass without a card
             raise Unsupported(f"'{event.operation}' cannot come out as '{decision.outcome}'")
         return _end(case, "refused", at, ground=decision.ground, article=decision.article)
@@ -204,23 +249,31 @@ class Flow:
         return Moves(events=(ev.SupplementNotified(reference=answer.reference),))
 
     def _supplement_notified(self, case: Case, event: ev.SupplementNotified, at: At) -> Moves:
-        rests = tuple(
-            ev.DutySuspended(duty=duty.duty, on=at.legal_date, reason="supplement") for duty in case.duties
-        )
         return Moves(
-            events=(*rests, state(edition_of(case), "supplement_requested")),
+            events=(*_rest(case, SUPPLEMENT, at), state(edition_of(case), "supplement_requested")),
             calls=(self._message(case, "supplement_requested"),),
-            timers=(Timer(name="supplement", due_at=_end_of(_due_on(case, "supplement", at))),),
+            timers=(Timer(name="supplement", due_at=end_of(due_on(case, "supplement", at))),),
         )
 
     def _supplement_answered(self, case: Case, event: ev.SupplementAnswered, at: At) -> Moves:
-        runs = tuple(ev.DutyResumed(duty=duty.duty, on=at.legal_date) for duty in case.duties)
-        review = _REVIEWS[event.operation]
-        return Moves(
-            events=(*runs, state(edition_of(case), event.operation)),
-            calls=(review(case),),
-            timers=(Timer(name="supplement", due_at=None),),
-        )
+        over = Moves(events=_run(case, SUPPLEMENT, at), timers=(Timer(name="supplement", due_at=None),))
+        if event.operation == "inspection":  # a new notice, and a new period with it
+            reviewed = steps.outcome_of(case, WDA, "qualification_review") == "passed"
+            name = "inspection" if reviewed else "qualification_review"
+            again = _joined(self._inspection(case, at), Moves(events=(state(edition_of(case), name),)))
+        else:
+            again = _review(case, event.operation)
+        return _joined(_joined(over, again), self._supplement_that_waited(case, event.operation, at))
+
+    def _supplement_that_waited(self, case: Case, answered: str, at: At) -> Moves:
+        """The supplement that another review asked for while one was open already."""
+        for name in case.answers:
+            agency, _, operation = name.rpartition(".")
+            if operation == answered or steps.outcome_of(case, agency, operation) != "supplement":
+                continue
+            decision = msgspec.convert(case.answers[name]["decision"], Decision)
+            return Moves(events=(_supplement(case, agency, operation, decision, at),))
+        return NOTHING
 
     # The end.
 
@@ -235,17 +288,37 @@ class Flow:
         calls: tuple[PlannedCall, ...] = ()
         if case.duties:  # it was paid for and reviewed: the agencies and the person are told
             notice = DecisionNotice(outcome=event.outcome, decided_on=event.decided_on)
-            told = edition.agencies_told(_consulted(case))
+            told = edition.agencies_told(steps.consulted(case))
             calls = (
                 *(PlannedCall(agency=agency, operation="decision_notice", data=notice) for agency in told),
                 self._message(case, event.outcome),
             )
+        if event.certificate:
+            calls = (*calls, steps.exchange(case, event.certificate["number"]))
+        timers = ("payment", "supplement", *(duty.duty for duty in case.duties if duty.duty == "inspection"))
         return Moves(
             events=(state(edition, event.outcome),),
             calls=calls,
-            timers=(Timer(name="payment", due_at=None), Timer(name="supplement", due_at=None)),
-            end_bases=True,
+            timers=tuple(Timer(name=name, due_at=None) for name in dict.fromkeys(timers)),
+            end_bases=not event.certificate,
             issue_outcome=event.outcome == "approved",
+        )
+
+    def _exchanged(self, case: Case, event: ev.CallAnswered, at: At) -> Moves:
+        answer = msgspec.convert(event.data, ExchangeAnswer)
+        collected = ev.Collected(
+            collected_on=answer.collected_on,
+            card=msgspec.to_builtins(answer.card),
+            permits=rules.permits(form_of(case), edition_of(case), answer.card),
+        )
+        return Moves(events=(collected,))
+
+    def _collected(self, case: Case, event: ev.Collected, at: At) -> Moves:
+        return Moves(
+            events=(state(edition_of(case), "collected"),),
+            calls=(self._message(case, "collected"),),
+            end_bases=True,
+            issue_outcome=True,
         )
 
     def _message(self, case: Case, template: str) -> PlannedCall:
@@ -254,36 +327,6 @@ class Flow:
 
     def _link(self, case: Case) -> str:
         return f"{self._public_url}/cases/{case.case_id}"
-
-
-def edition_of(case: Case) -> Edition:
-    """The edition the case was filed under; a draft's, before that, is its newest."""
-    known = editions()
-    return known[case.edition] if case.edition else list(known.values())[-1]
-
-
-def complete_form(case: Case, form: Mapping[str, Any]) -> dict[str, Any]:
-    """The form with what an agency supplied by consent put in the place of what would be typed."""
-    fetched = case.fetched.get(RESIDENCE, {})
-    wants = isinstance(stay := form.get("stay"), Mapping) and stay.get("residence_record") == "fetched"
-    typed = {name: value for name, value in form.items() if name != "arc" or not wants}
-    return {**typed, "arc": fetched["arc"]} if wants and "arc" in fetched else typed
-
-
-def form_of(case: Case) -> GoldCardForm:
-    return FORM.decode(complete_form(case, case.form if case.filed_form is None else case.filed_form))
-
-
-def _due_on(case: Case, duty_id: str, at: At) -> dt.date:
-    """The last day of a period that starts today."""
-    calendar = working_calendar()
-    duty = edition_of(case).duty(duty_id).duty(at.legal_date, calendar)
-    return projection(duty, (), at.legal_date, calendar).due_on
-
-
-def _end_of(day: dt.date) -> dt.datetime:
-    """The first instant after a day in Taiwan."""
-    return dt.datetime.combine(day + dt.timedelta(days=1), dt.time.min, TAIPEI).astimezone(dt.UTC)
 
 
 def _end(case: Case, outcome: str, at: At, *, ground: str, article: str) -> Moves:
@@ -301,40 +344,45 @@ def _end(case: Case, outcome: str, at: At, *, ground: str, article: str) -> Move
     return Moves(events=(decided,))
 
 
-def _consulted(case: Case) -> list[str]:
-    """Agencies that gave an opinion."""
-    return [name.rpartition(".")[0] for name in case.answers if name.endswith(".opinion")]
+def _review(case: Case, operation: str) -> Moves:
+    """Have a review made, and say so: its state has the operation's name."""
+    return Moves(events=(state(edition_of(case), operation),), calls=(steps.REVIEWS[operation](case),))
 
 
-def _information_check(case: Case) -> PlannedCall:
-    data = requests.review(form_of(case), case.documents, edition_of(case))
-    return PlannedCall(agency=NIA, operation="information_check", data=data)
+def _supplement(
+    case: Case, agency: str, operation: str, decision: Decision, at: At
+) -> ev.SupplementRequested:
+    return ev.SupplementRequested(
+        requested_by=agency,
+        operation=operation,
+        notified_by=NIA,
+        items=decision.items,
+        due_on=due_on(case, "supplement", at),
+    )
 
 
-def _final_review(case: Case) -> PlannedCall:
-    data = requests.review(form_of(case), case.documents, edition_of(case))
-    return PlannedCall(agency=NIA, operation="final_review", data=data)
+def _rest(case: Case, reason: str, at: At) -> tuple[ev.CaseEvent, ...]:
+    """The review's clocks rest for this reason."""
+    return tuple(
+        ev.DutySuspended(duty=duty.duty, on=at.legal_date, reason=reason)
+        for duty in case.duties
+        if duty.duty in CLOCKS
+    )
 
 
-def _qualification_review(case: Case) -> PlannedCall:
-    """The labour review; after a consultation it carries the opinion that was given last."""
-    opinion = None
-    for agency in _consulted(case)[-1:]:
-        given = msgspec.convert(case.answers[f"{agency}.opinion"], OpinionAnswer)
-        opinion = Opinion(authority=agency, qualified=given.qualified, clause=given.clause)
-    data = requests.qualification_review(form_of(case), case.documents, edition_of(case), opinion)
-    return PlannedCall(agency=WDA, operation="qualification_review", data=data)
+def _run(case: Case, reason: str, at: At) -> tuple[ev.CaseEvent, ...]:
+    """The reason is over; where there is no other, the clocks run again."""
+    return tuple(
+        ev.DutyResumed(duty=duty.duty, on=at.legal_date, reason=reason)
+        for duty in case.duties
+        if duty.duty in CLOCKS
+    )
 
 
-_REVIEWS: Mapping[str, Callable[[Case], PlannedCall]] = {
-    "information_check": _information_check,
-    "qualification_review": _qualification_review,
-    "final_review": _final_review,
-}
-
-
-def card_of(case: Case) -> Card | None:
-    """The card as NIA issued it, once the case is approved."""
-    if case.decision is None or not case.decision.card:
-        return None
-    return msgspec.convert(case.decision.card, Card)
+def _joined(first: Moves, second: Moves) -> Moves:
+    """Events, calls and timers of both; they ask for nothing else."""
+    return Moves(
+        events=(*first.events, *second.events),
+        calls=(*first.calls, *second.calls),
+        timers=(*first.timers, *second.timers),
+    )

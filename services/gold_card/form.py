@@ -9,7 +9,7 @@ An optional part is absent, never null. Every text and every list has a bound.
 """
 
 import datetime as dt
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -43,6 +43,7 @@ Years = Annotated[int, Meta(ge=0, le=80)]
 Salary = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 Category = Literal["foreign_national", "hong_kong_resident", "macau_resident"]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
 StayStatus = Literal["arc", "visitor_visa_extendable", "visitor_visa_short", "visa_exempt", "abroad"]
 
 

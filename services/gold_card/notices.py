@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from consent.bases import Notice
 from services.gold_card.edition import BasisRule, Edition, notice_texts
-from services.gold_card.form import StayStatus
+from services.gold_card.form import Category, StayStatus
 from services.text import Language, Text
 
 # The points that §8 I has a notice say, in the order of the law, and how consent is withdrawn.
@@ -26,15 +26,21 @@ def consent_notice(edition: Edition, language: Language) -> Notice:
     return _notice(edition, language, "residence", [(edition.basis("residence"), "nia")])
 
 
-def duty_notice(edition: Edition, language: Language, stay: StayStatus, field_id: str) -> Notice:
-    """Who will receive what on which ground, for an application in this status and field.
+def duty_notice(
+    edition: Edition,
+    language: Language,
+    stay: StayStatus,
+    field_id: str,
+    category: Category = "foreign_national",
+) -> Notice:
+    """Who will receive what on which ground, for an application of such a person in this field.
 
     The field's authority is named even though it is asked only where necessary (許可辦法 §3).
     """
     field = edition.field(field_id)
     grounds = [
         (rule, field.authority if rule.operation == "opinion" and field is not None else rule.agency)
-        for rule in edition.bases_on_duty(stay)
+        for rule in edition.bases_on_duty(stay, category)
     ]
     return _notice(edition, language, "duty", grounds)
 

@@ -12,15 +12,14 @@ from importlib.resources import files
 
 import msgspec
 import pylopdf_fonts_zh_tw
-import segno
 import typst
 
+from adapters.nia.adapter import Card
 from services.events import PermitEffect
 from services.gold_card.edition import Edition
-from services.sealing import Mark
+from services.gold_card.form import StayStatus
 from services.text import Text
 
-QUIET_MODULES = 4  # ISO/IEC 18004: the margin without which a reader may not find the code
 TITLE = Text("就業金卡核准結果通知", "Employment Gold Card: notice of the result")
 _ISSUER = "內政部移民署（單一服務窗口）"
 _FOOTER = Text("本文件為電子文件，列印本無須用印。", "This is an electronic document.")
@@ -28,7 +27,6 @@ _NOT_THE_CARD = Text(
     "本通知非就業金卡。卡片由內政部移民署製發，請依下列方式領取。",
     "This notice is not the card. The National Immigration Agency issues the card; collect it as stated below.",
 )
-_VERIFY = Text("掃描條碼或至下列網址查驗本文件", "Scan the code, or open this address, to verify this document")
 _COLUMN_ITEM = Text("項目", "Item")
 _COLUMN_VALUE = Text("內容", "Content")
 _FOLLOW_UPS = Text("領卡後應注意事項", "What to know afterwards")
@@ -49,7 +47,7 @@ _PERMIT_TITLES = {
 
 
 class OutcomeFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the notice says: the case, the holder, the card's dates, the permits."""
+    """What the notice says: the case, the holder, the permits, and the card or, before it, the certificate."""
 
     case_number: str
     filed_on: dt.date
@@ -58,11 +56,11 @@ class OutcomeFacts(msgspec.Struct, frozen=True, kw_only=True):
     chinese_name: str
     nationality: str
     field: str
-    card_number: str
-    valid_from: dt.date
-    valid_to: dt.date
     collection_station: str
     permits: Mapping[str, PermitEffect]
+    stay: StayStatus
+    card: Card | None = None
+    certificate: str = ""
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -75,21 +73,8 @@ class _Section(msgspec.Struct, frozen=True):
     rows: tuple[_Row, ...]
 
 
-class _Drawn(msgspec.Struct, frozen=True, kw_only=True):
-    """The mark as the template takes it: the QR code as grey pixels, one a module, in rows of `size`."""
-
-    caption: Text
-    description: str
-    address: str
-    link: str
-    size: int
-    pixels: tuple[int, ...]
-
-
 class _Template(msgspec.Struct, frozen=True, kw_only=True):
     """The facts as the template takes them."""
-
-    mark: _Drawn
 
     title: str
     title_en: str
@@ -103,14 +88,13 @@ class _Template(msgspec.Struct, frozen=True, kw_only=True):
     follow_ups: tuple[Text, ...]
 
 
-def render(facts: OutcomeFacts, edition: Edition, mark: Mark) -> bytes:
-    """The notice as PDF; the same facts and mark give the same bytes."""
-    return _compile(_template(facts, edition, mark), facts.decided_on)
+def render(facts: OutcomeFacts, edition: Edition) -> bytes:
+    """The notice as PDF; the same facts give the same bytes."""
+    return _compile(_template(facts, edition), facts.decided_on)
 
 
-def _template(facts: OutcomeFacts, edition: Edition, mark: Mark) -> _Template:
+def _template(facts: OutcomeFacts, edition: Edition) -> _Template:
     return _Template(
-        mark=_drawn(mark),
         title=TITLE.zh,
         title_en=TITLE.en,
         issuer=_ISSUER,
@@ -120,7 +104,9 @@ def _template(facts: OutcomeFacts, edition: Edition, mark: Mark) -> _Template:
         column_value=_COLUMN_VALUE,
         sections=(_case(facts, edition), _permits(facts)),
         follow_ups_title=_FOLLOW_UPS,
-        follow_ups=tuple(entry.text for entry in edition.follow_ups),
+        follow_ups=tuple(
+            entry.text for entry in edition.follow_ups if not entry.stays or facts.stay in entry.stays
+        ),
     )
 
 
@@ -128,10 +114,6 @@ def _case(facts: OutcomeFacts, edition: Edition) -> _Section:
     field = edition.field(facts.field)
     station = next((s.title for s in edition.stations if s.id == facts.collection_station), None)
     holder = f"{facts.holder}（{facts.chinese_name}）" if facts.chinese_name else facts.holder
-    validity = Text(
-        f"{facts.valid_from} 至 {facts.valid_to}（許可辦法第6條：自核發之翌日起算）",
-        f"{facts.valid_from} to {facts.valid_to}, from the day after issue (許可辦法 §6)",
-    )
     return _Section(
         _CASE,
         (
@@ -141,14 +123,28 @@ def _case(facts: OutcomeFacts, edition: Edition) -> _Section:
             _Row(Text("申請人", "Applicant"), _same(holder)),
             _Row(Text("國籍", "Nationality"), _same(facts.nationality)),
             _Row(Text("專業領域", "Field of expertise"), field.title if field else _same(facts.field)),
-            _Row(Text("卡號", "Card number"), _same(facts.card_number)),
-            _Row(Text("卡片效期", "Validity of the card"), validity),
+            *_document(facts),
             _Row(
                 Text("領卡地點", "Collection"),
                 station or _same(facts.collection_station),
             ),
         ),
     )
+
+
+def _document(facts: OutcomeFacts) -> list[_Row]:
+    """The card, or the certificate that will be exchanged for it."""
+    if facts.card is None:
+        return [_Row(Text("境外核准證明", "Approval certificate"), _same(facts.certificate))]
+    card = facts.card
+    validity = Text(
+        f"{card.valid_from} 至 {card.valid_to}（許可辦法第6條：自核發之翌日起算）",
+        f"{card.valid_from} to {card.valid_to}, from the day after issue (許可辦法 §6)",
+    )
+    return [
+        _Row(Text("卡號", "Card number"), _same(card.number)),
+        _Row(Text("卡片效期", "Validity of the card"), validity),
+    ]
 
 
 def _permits(facts: OutcomeFacts) -> _Section:
@@ -163,20 +159,6 @@ def _permits(facts: OutcomeFacts) -> _Section:
             )
         )
     return _Section(_PERMITS, tuple(rows))
-
-
-def _drawn(mark: Mark) -> _Drawn:
-    # The lowest level of correction: a printed page is clean, and larger modules are read more surely.
-    code = segno.make_qr(mark.link, error="l", mode="byte", boost_error=False)
-    rows = [[0 if dark else 255 for dark in row] for row in code.matrix_iter(border=QUIET_MODULES)]
-    return _Drawn(
-        caption=_VERIFY,
-        description=f"{_VERIFY.zh} {_VERIFY.en}",
-        address=mark.address,
-        link=mark.link,
-        size=len(rows),
-        pixels=tuple(pixel for row in rows for pixel in row),
-    )
 
 
 def _same(value: str) -> Text:

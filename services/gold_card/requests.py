@@ -4,15 +4,24 @@ An agency receives the documents whose slot names it as a recipient. The structs
 the lawful bases of the edition list.
 """
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from adapters import vocabulary as wire
-from adapters.boca.adapter import VisaRequest
+from adapters.boca.adapter import InspectionRequest, VisaRequest
 from adapters.field_authority.adapter import OpinionRequest
-from adapters.nia.adapter import Arc, CardWish, ResidenceRequest, ReviewRequest
+from adapters.nia.adapter import (
+    Arc,
+    CardWish,
+    CertificateNumber,
+    ExchangeRequest,
+    ResidenceRequest,
+    ReviewRequest,
+    Stay,
+)
 from adapters.notify.adapter import ContactDetails, ContactRequest
 from adapters.wda.adapter import Opinion, QualificationRequest
 from services.events import Document
@@ -54,6 +63,7 @@ def review(form: GoldCardForm, documents: Sequence[Document], edition: Edition) 
         person=_person(form),
         passport=_passport(form),
         card=CardWish(validity_years=form.card.validity_years),
+        stay=Stay(status=form.stay.status),
         qualification=_qualification(form),
         arc=Arc(number=arc.number, expires_on=arc.expires_on, address=arc.address)
         if isinstance(arc, ArcPart)
@@ -85,9 +95,25 @@ def opinion(form: GoldCardForm, documents: Sequence[Document], edition: Edition)
 
 
 def visa_review(form: GoldCardForm, documents: Sequence[Document], edition: Edition) -> VisaRequest:
-    """The part that foreign affairs reviews of who applies from abroad."""
+    """The part that foreign affairs reviews."""
     return VisaRequest(
         person=_person(form), passport=_passport(form), documents=_documents(documents, edition, "boca")
+    )
+
+
+def inspection(form: GoldCardForm, due_on: dt.date, edition: Edition) -> InspectionRequest:
+    """Whose passport is to be inspected, where and until when."""
+    return InspectionRequest(
+        person=_person(form), passport=_passport(form), places=edition.inspection.places, due_on=due_on
+    )
+
+
+def exchange(form: GoldCardForm, certificate: str) -> ExchangeRequest:
+    """Whose certificate will be exchanged for which card."""
+    return ExchangeRequest(
+        person=_person(form),
+        certificate=CertificateNumber(number=certificate),
+        card=CardWish(validity_years=form.card.validity_years),
     )
 
 

@@ -216,32 +216,32 @@ def _finding(
     )
 
 
-def permits(form: GoldCardForm, card: Card) -> dict[str, PermitEffect]:
-    """The four effects of an approval, for the edition in force from 2021-10-25.
+def permits(form: GoldCardForm, edition: Edition, card: Card | None) -> dict[str, PermitEffect]:
+    """The four effects of an approval, by the edition's act; their dates are the card's, once there is one.
 
-    The card is work permit, certificate and re-entry permit in one (§9); who is already in Taiwan needs no
-    resident visa (§9). For residents of Hong Kong and Macau there is neither resident visa nor alien resident
-    certificate: their residence follows another act.
+    The card is work permit, certificate and re-entry permit in one. Residents of Hong Kong and Macau have
+    neither resident visa nor alien resident certificate: they reside by another act.
     """
+    rule, stay = edition.permits, form.stay.status
+    valid_from, valid_to = (card.valid_from, card.valid_to) if card else (None, None)
 
     def granted(basis: str) -> PermitEffect:
-        return PermitEffect(status="granted", basis=basis, valid_from=card.valid_from, valid_to=card.valid_to)
+        return PermitEffect(status="granted", basis=basis, valid_from=valid_from, valid_to=valid_to)
 
-    work, re_entry = granted(_ACT_9), granted(_ACT_9)
     if form.person.category != "foreign_national":
-        other_act = PermitEffect(status="not_applicable", basis="香港澳門關係條例")
-        visa, residence = other_act, other_act
+        visa = PermitEffect(status="not_applicable", basis=rule.hong_kong_macau_act)
+        residence = PermitEffect(status="replaced_by", basis=rule.hong_kong_macau_residence)
     else:
         visa = (
-            granted(_ACT_9)
-            if form.stay.status == "abroad"
-            else PermitEffect(status="exempt", basis=f"{_ACT_9}（在臺申請免居留簽證）")
+            PermitEffect(status="exempt", basis=f"{rule.act}（在臺申請免居留簽證）")
+            if stay in rule.visa_exempt_stays
+            else granted(rule.act)
         )
-        former = "；原外僑居留證廢止（許可辦法 §6）" if form.stay.status == "arc" else ""
-        residence = granted(f"{_ACT_9}{former}")
+        former = "；原外僑居留證廢止（許可辦法 §6）" if stay == "arc" else ""
+        residence = granted(f"{rule.act}{former}")
     return {
-        "work_permit": work,
+        "work_permit": granted(rule.act),
         "resident_visa": visa,
         "alien_resident_certificate": residence,
-        "re_entry_permit": re_entry,
+        "re_entry_permit": granted(rule.act),
     }

@@ -19,19 +19,21 @@ from services.clock import Suspension as Rest
 from services.errors import NotAllowed, Problem
 from services.forms import Form, blocking, member, problems
 from services.gold_card import labels, notices, outcome, rules
-from services.gold_card.edition import BasisRule, DutyRule, edition_on
+from services.gold_card.edition import BasisRule, DutyRule, Edition, edition_on
 from services.gold_card.fees import FeeFacts
-from services.gold_card.flow import RESIDENCE, Flow, card_of, complete_form, edition_of, form_of
-from services.gold_card.form import FORM
+from services.gold_card.flow import INSPECTION, SUPPLEMENT, Flow
+from services.gold_card.form import CATEGORIES, FORM
 from services.gold_card.quote import Quote, quote
-from services.sealing import Essentials, Mark
+from services.gold_card.steps import BOCA, RESIDENCE, card_of, complete_form, edition_of, form_of, outcome_of
 from services.service import DueDate, Identity, Moves, Proposal, UploadRule
 from services.text import Language, Text
 
 SERVICE_ID = "gold_card"
-CARD_END = 4  # so many characters of a card's number tell it from a person's other ones, and no more
 
-_RESTS = {"supplement": Text("補正期間", "a supplement is awaited")}
+_RESTS = {
+    SUPPLEMENT: Text("補正期間", "a supplement is awaited"),
+    INSPECTION: Text("待繳驗護照", "the passport is to be inspected"),
+}
 _NOT_FETCHED = Problem(
     pointer="/stay/residence_record",
     code="not_fetched",
@@ -90,7 +92,7 @@ class GoldCard:
         found = [*_residence(case), *self.form_problems(form, complete=True)]
         if found:
             return found
-        edition = edition_on(at.legal_date) if not case.edition else edition_of(case)
+        edition = _edition_at(case, at)
         checked = rules.check(FORM.decode(form), case.documents, at.legal_date, edition)
         return list(blocking(checked, draft=False))
 
@@ -103,7 +105,7 @@ class GoldCard:
 
     def proposals(self, case: Case, language: Language, at: At) -> Sequence[Proposal]:
         """See `Service`."""
-        edition = edition_of(case)
+        edition = _edition_at(case, at)
         rule = edition.basis("residence")
         wanted = member(case.form, "/stay/residence_record") == "fetched"
         if not wanted or member(case.form, "/stay/status") not in rule.stays:
@@ -126,16 +128,18 @@ class GoldCard:
                 notice,
                 at,
             )
-            for rule in edition.bases_on_duty(form.stay.status)
+            for rule in edition.bases_on_duty(form.stay.status, form.person.category)
         ]
 
     def duty_notice(self, case: Case, language: Language, at: At) -> Notice:
         """See `Service`."""
         stay = member(case.form, "/stay/status")
         field = member(case.form, "/qualification/field")
-        edition = edition_of(case)
+        category = member(case.form, "/person/category")
+        edition = _edition_at(case, at)
         known = [known.id for known in edition.stays if known.id == stay] or [edition.stays[0].id]
-        return notices.duty_notice(edition, language, known[0], str(field or ""))
+        said = [known for known in CATEGORIES if known == category] or [CATEGORIES[0]]
+        return notices.duty_notice(edition, language, known[0], str(field or ""), said[0])
 
     def supplement_targets(self, case: Case) -> frozenset[str]:
         """See `Service`."""
@@ -144,29 +148,20 @@ class GoldCard:
     def due_dates(self, case: Case, at: At) -> Sequence[DueDate]:
         """See `Service`."""
         today = min(at.legal_date, case.decision.decided_on) if case.decision else at.legal_date
-        due = [_due(case, duty, edition_of(case).duty(duty.duty), today) for duty in case.duties]
+        duties = {duty.duty: duty for duty in case.duties}  # of one that began anew, the newest
+        if outcome_of(case, BOCA, "inspection") == "passed":
+            duties.pop("inspection", None)
+        due = [_due(case, duty, edition_of(case).duty(duty.duty), today) for duty in duties.values()]
         if case.supplement is not None and case.supplement.reference and case.duties:
-            notified_on = case.duties[0].suspensions[-1].on
+            notified_on = [rest.on for rest in case.duties[0].suspensions if rest.reason == SUPPLEMENT][-1]
             own = Duty(duty="supplement", started_on=notified_on)
             due.append(_due(case, own, edition_of(case).duty("supplement"), today))
         return due
 
-    def outcome_essentials(self, case: Case) -> Essentials:
-        """See `Service`."""
-        if case.decision is None:
-            raise NotAllowed("outcome", "案件尚未核准", "the case is not approved")
-        return Essentials(
-            case_number=case.number,
-            kind=f"{SERVICE_ID}.outcome",
-            outcome=case.decision.outcome,
-            decided_on=case.decision.decided_on,
-            card=card.number[-CARD_END:] if (card := card_of(case)) else "",
-        )
-
-    def render_outcome(self, case: Case, mark: Mark) -> bytes:
+    def render_outcome(self, case: Case) -> bytes:
         """See `Service`."""
         card, form = card_of(case), form_of(case)
-        if card is None or case.decision is None or case.submitted_at is None:
+        if case.decision is None or case.decision.outcome != "approved" or case.submitted_at is None:
             raise NotAllowed("outcome", "案件尚未核准", "the case is not approved")
         facts = outcome.OutcomeFacts(
             case_number=case.number,
@@ -176,19 +171,24 @@ class GoldCard:
             chinese_name=form.person.chinese_name,
             nationality=form.passport.nationality,
             field=form.qualification.field,
-            card_number=card.number,
-            valid_from=card.valid_from,
-            valid_to=card.valid_to,
             collection_station=form.card.collection_station,
             permits=case.decision.permits,
+            stay=form.stay.status,
+            card=card,
+            certificate=case.decision.certificate.get("number", ""),
         )
-        return outcome.render(facts, edition_of(case), mark)
+        return outcome.render(facts, edition_of(case))
 
     def label(self, case: Case, service_state: str, language: Language) -> str:
         """See `Service`."""
         field = edition_of(case).field(str(member(case.form, "/qualification/field") or ""))
         authority = field.authority if field is not None else ""
         return labels.label(edition_of(case), service_state, authority).in_language(language)
+
+
+def _edition_at(case: Case, at: At) -> Edition:
+    """The edition the case was filed under; a draft's is the one in force."""
+    return edition_of(case) if case.edition else edition_on(at.legal_date)
 
 
 def _residence(case: Case) -> list[Problem]:

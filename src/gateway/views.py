@@ -93,6 +93,7 @@ class DecisionView(View, frozen=True):
     remedy: ev.Remedy | None
     permits: dict[str, ev.PermitEffect]
     card: dict[str, Any]
+    certificate: dict[str, Any]
 
 
 class CaseView(View, frozen=True):
@@ -310,6 +311,7 @@ def _decision(case: Case) -> DecisionView | None:
         remedy=decision.remedy,
         permits=decision.permits,
         card=decision.card,
+        certificate=decision.certificate,
     )
 
 

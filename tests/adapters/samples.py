@@ -5,14 +5,23 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from adapters.boca.adapter import VisaRequest
+from adapters.boca.adapter import InspectionRequest, VisaRequest
 from adapters.contract import Operation
 from adapters.epay.adapter import Order
 from adapters.field_authority.adapter import OpinionRequest
-from adapters.nia.adapter import CardWish, ResidenceRequest, ReviewRequest, SupplementNotice
+from adapters.nia.adapter import (
+    CardWish,
+    CertificateNumber,
+    ExchangeRequest,
+    ResidenceRequest,
+    ReviewRequest,
+    Stay,
+    SupplementNotice,
+)
 from adapters.notify.adapter import ContactDetails, ContactRequest, Message
 from adapters.vocabulary import (
     DecisionNotice,
@@ -58,6 +67,7 @@ REVIEW = ReviewRequest(
     person=PERSON,
     passport=PASSPORT,
     card=CardWish(validity_years=3),
+    stay=Stay(status="visa_exempt"),
     qualification=QUALIFICATION,
     documents=DOCUMENTS,
 )
@@ -68,12 +78,29 @@ OPINION = OpinionRequest(person=PERSON, qualification=QUALIFICATION, documents=D
 NOTICE = DecisionNotice(outcome="approved", decided_on=dt.date(2026, 11, 23))
 
 
+def appearances() -> Mapping[tuple[str, str], Mapping[str, str]]:
+    """What somebody shows at the desk, for the operations that wait for a person."""
+    return {
+        ("boca", "inspection"): {"passport_number": PASSPORT.number, "place": "mission"},
+        ("nia", "exchange"): {"certificate": "GC20261123ABCDEF", "entered_on": _today_in_taiwan()},
+    }
+
+
+def _today_in_taiwan() -> str:
+    return dt.datetime.now(ZoneInfo("Asia/Taipei")).date().isoformat()
+
+
 def samples(gateway: str) -> Mapping[tuple[str, str], Wire]:
     """Requests by agency kind and operation, for a gateway at this origin."""
     return {
         ("nia", "residence"): ResidenceRequest(passport=PASSPORT, person=PERSON),
         ("nia", "information_check"): REVIEW,
         ("nia", "final_review"): REVIEW,
+        ("nia", "exchange"): ExchangeRequest(
+            person=PERSON,
+            certificate=CertificateNumber(number="GC20261123ABCDEF"),
+            card=CardWish(validity_years=3),
+        ),
         ("nia", "supplement_notice"): SupplementNotice(
             requested_by="wda",
             items=(
@@ -90,6 +117,9 @@ def samples(gateway: str) -> Mapping[tuple[str, str], Wire]:
         ("wda", "decision_notice"): NOTICE,
         ("field_authority", "opinion"): OPINION,
         ("field_authority", "decision_notice"): NOTICE,
+        ("boca", "inspection"): InspectionRequest(
+            person=PERSON, passport=PASSPORT, places=("bureau", "mission"), due_on=dt.date(2099, 1, 1)
+        ),
         ("boca", "visa_review"): VisaRequest(person=PERSON, passport=PASSPORT, documents=DOCUMENTS[:1]),
         ("boca", "decision_notice"): NOTICE,
         ("epay", "order"): Order(

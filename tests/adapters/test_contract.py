@@ -15,7 +15,7 @@ from consent.ids import uuid7
 from consent.keys import FileKeyStore
 from consent.model import Authority, Permit
 from consent.token import TokenMinter
-from tests.adapters.samples import fields_of, samples
+from tests.adapters.samples import appearances, fields_of, samples
 from tests.adapters.stand_in import (
     WITHDRAWN,
     Prepared,
@@ -55,9 +55,13 @@ def operation_of(agency: str, name: str) -> Operation:
 
 
 async def answered(gateway: StandIn, call: Prepared, reply: Reply) -> Reply:
-    """The reply with the answer: this one, or the callback that follows it."""
+    """The reply with the answer: this one, or the callback that follows it, once somebody has appeared."""
     if reply.status is ReplyStatus.ANSWERED:
         return reply
+    shown = appearances().get((call.agency.partition(":")[0], call.operation.name))
+    if shown and not gateway.replies(call.call_id):
+        desk = f"{call.endpoint}/desk/{call.call_id}"
+        assert (await request("POST", desk, content=msgspec.json.encode(shown))).status_code == 204
     await eventually(lambda: bool(gateway.replies(call.call_id)))
     return gateway.replies(call.call_id)[0]
 

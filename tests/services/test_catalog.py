@@ -83,7 +83,7 @@ def test_a_page_after_the_checked_date_warns() -> None:
 
 def test_outside_all_editions_there_is_no_page() -> None:
     with pytest.raises(NotAllowed):
-        schema_document("gold_card", dt.date(2021, 10, 24))
+        schema_document("gold_card", dt.date(2018, 2, 7))
     with pytest.raises(NotAllowed):
         schema_document("gold_card", ON, "1999-01-01")
 

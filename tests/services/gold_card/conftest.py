@@ -38,3 +38,15 @@ def changed() -> Change:
 def edition() -> Edition:
     """The edition of 2021-10-25."""
     return editions()["2021-10-25"]
+
+
+@pytest.fixture
+def first() -> Edition:
+    """The edition of 2018-02-08."""
+    return editions()["2018-02-08"]
+
+
+@pytest.fixture(params=list(editions()))
+def each(request: pytest.FixtureRequest) -> Edition:
+    """Every edition in turn."""
+    return editions()[request.param]

@@ -11,8 +11,8 @@ import pytest
 from adapters.contract import OperationKind
 from services.errors import NotAllowed
 from services.events import State
-from services.gold_card.edition import Edition, edition_on, editions, layout
-from services.gold_card.form import FORM
+from services.gold_card.edition import Edition, edition_on, editions, layout, notice_texts, options
+from services.gold_card.form import FORM, Category
 from services.gold_card.labels import general_state, label
 
 
@@ -27,8 +27,8 @@ def leaves(shape: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def test_each_basis_lists_exactly_the_members_of_its_operation(edition: Edition) -> None:
-    for rule in edition.bases:
+def test_each_basis_lists_exactly_the_members_of_its_operation(each: Edition) -> None:
+    for rule in each.bases:
         operation = importlib.import_module(f"adapters.{rule.agency}.adapter").OPERATIONS[rule.operation]
 
         assert operation.kind is OperationKind.DATA
@@ -37,15 +37,54 @@ def test_each_basis_lists_exactly_the_members_of_its_operation(edition: Edition)
         assert len(set(rule.fields)) == len(rule.fields)
 
 
-def test_only_the_fetch_that_saves_a_document_is_a_consent(edition: Edition) -> None:
-    assert [rule.id for rule in edition.bases if rule.kind.is_consent] == ["residence"]
+def test_only_the_fetch_that_saves_a_document_is_a_consent(each: Edition) -> None:
+    assert [rule.id for rule in each.bases if rule.kind.is_consent] == ["residence"]
 
 
 def test_an_applicant_in_taiwan_needs_no_visa_review(edition: Edition) -> None:
     in_taiwan = {rule.operation for rule in edition.bases_on_duty("arc")}
 
     assert in_taiwan == {"information_check", "qualification_review", "opinion", "final_review", "contact"}
-    assert {rule.operation for rule in edition.bases_on_duty("abroad")} == in_taiwan | {"visa_review"}
+    assert {rule.operation for rule in edition.bases_on_duty("abroad")} == in_taiwan | {
+        "inspection", "visa_review", "exchange",
+    }  # fmt: skip
+
+
+def test_under_the_first_edition_everybody_is_inspected_and_reviewed_by_foreign_affairs(
+    first: Edition,
+) -> None:
+    for stay in first.stays:
+        needed = {rule.operation for rule in first.bases_on_duty(stay.id)}
+
+        assert {"inspection", "visa_review"} <= needed
+        assert ("exchange" in needed) == (stay.id == "abroad")
+
+
+@pytest.mark.parametrize("edition_id", list(editions()))
+@pytest.mark.parametrize("category", ["hong_kong_resident", "macau_resident"])
+def test_residents_of_hong_kong_and_macau_are_not_inspected(edition_id: str, category: Category) -> None:
+    needed = {rule.operation for rule in editions()[edition_id].bases_on_duty("abroad", category)}
+
+    assert not needed & {"inspection", "visa_review"}
+    assert "exchange" in needed
+
+
+def test_the_inspection_is_dated_and_placed_by_the_edition(edition: Edition, first: Edition) -> None:
+    assert (first.inspection.when, first.inspection.places) == ("after_acceptance", ("bureau", "mission"))
+    assert (edition.inspection.when, edition.inspection.places) == ("after_labour_review", ("mission",))
+    assert [(one.duty("inspection").budget, one.duty("inspection").unit) for one in (first, edition)] == [
+        (30, "calendar_days"),
+        (6, "months"),
+    ]
+
+
+def test_what_an_edition_leaves_out_is_as_in_the_one_it_is_like(edition: Edition, first: Edition) -> None:
+    assert first.passport == edition.passport
+    assert first.duty("review") == edition.duty("review")
+    assert layout(first.id) == layout(edition.id)
+    assert options(first.id) == options(edition.id)
+    assert notice_texts(first.id)["residence"] == notice_texts(edition.id)["residence"]
+    assert notice_texts(first.id)["duty"].purpose != notice_texts(edition.id)["duty"].purpose
 
 
 def test_the_pages_show_every_member_of_the_form_once(edition: Edition) -> None:
@@ -55,11 +94,11 @@ def test_the_pages_show_every_member_of_the_form_once(edition: Edition) -> None:
     assert set(shown) == FORM.pointers
 
 
-def test_conditions_speak_of_members_that_exist(edition: Edition) -> None:
+def test_conditions_speak_of_members_that_exist(each: Edition) -> None:
     conditions = [
-        *(field.shown_when for field in layout(edition.id).fields),
-        *(slot.required_when for slot in edition.slots),
-        *(condition for exclusion in edition.exclusions for condition in exclusion.when),
+        *(field.shown_when for field in layout(each.id).fields),
+        *(slot.required_when for slot in each.slots),
+        *(condition for exclusion in each.exclusions for condition in exclusion.when),
     ]
 
     for condition in conditions:
@@ -75,10 +114,10 @@ def test_what_can_be_uploaded_is_bounded(edition: Edition) -> None:
             assert 0 < slot.bytes_max <= 10 * 1024 * 1024
 
 
-def test_every_field_has_an_authority_with_a_name(edition: Edition) -> None:
-    for field in edition.fields:
+def test_every_field_has_an_authority_with_a_name(each: Edition) -> None:
+    for field in each.fields:
         assert field.clauses
-        assert edition.authority_title(field.authority).en != field.authority
+        assert each.authority_title(field.authority).en != field.authority
 
 
 def test_the_statutory_period_and_the_target_are_told_apart(edition: Edition) -> None:
@@ -107,8 +146,9 @@ def test_who_took_part_is_told_of_the_end(edition: Edition) -> None:
 
 def test_the_edition_is_chosen_by_the_legal_date() -> None:
     assert edition_on(dt.date(2021, 10, 25)).id == "2021-10-25"
+    assert edition_on(dt.date(2021, 10, 24)).id == "2018-02-08"
     with pytest.raises(NotAllowed):
-        edition_on(dt.date(2021, 10, 24))
+        edition_on(dt.date(2018, 2, 7))
 
 
 def test_every_edition_is_named_for_the_day_it_begins() -> None:

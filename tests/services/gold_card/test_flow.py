@@ -17,7 +17,8 @@ from services import events as ev
 from services.case import CLOSED_STATES, At, Case, evolve
 from services.errors import NotAllowed
 from services.events import Document, State
-from services.gold_card.flow import RESIDENCE, Flow
+from services.gold_card.flow import Flow
+from services.gold_card.steps import RESIDENCE
 from services.service import NOTHING, Identity, Moves
 
 Change = Callable[..., dict[str, Any]]

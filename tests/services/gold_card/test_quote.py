@@ -50,12 +50,17 @@ def test_after_the_checked_date_a_quote_carries_the_warning() -> None:
     assert warning in quote(FACTS, dt.date(2024, 10, 12)).warnings
 
 
-def test_a_status_that_cannot_be_filed_here_is_quoted_with_a_warning() -> None:
-    abroad = FeeFacts(category="foreign_national", nationality="FRA", stay="abroad", validity_years=1)
+@pytest.mark.parametrize("on", [dt.date(2021, 10, 23), dt.date(2021, 10, 24)])
+def test_the_last_days_of_the_first_edition_pay_by_the_next_fee_standard(on: dt.date) -> None:
+    facts = FeeFacts(category="foreign_national", nationality="GBR", stay="visa_exempt", validity_years=3)
 
-    assert any("quoted only" in text.en for text in quote(abroad, dt.date(2022, 3, 1)).warnings)
+    quoted = quote(facts, on)
+    day_before = quote(facts, dt.date(2021, 10, 22))
+
+    assert (quoted.edition, quoted.total_ntd) == ("2018-02-08", 5700)
+    assert (day_before.edition, day_before.total_ntd) == ("2018-02-08", 6500)
 
 
 def test_before_the_edition_there_is_no_quote() -> None:
     with pytest.raises(NotAllowed):
-        quote(FACTS, dt.date(2021, 10, 24))
+        quote(FACTS, dt.date(2018, 2, 7))

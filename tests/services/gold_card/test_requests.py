@@ -1,5 +1,6 @@
 """Each agency is sent its part of the application, under the names its lawful basis lists, and no more."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -36,6 +37,8 @@ def test_no_request_carries_more_than_its_basis_lists(changed: Change, edition: 
         "qualification_review": requests.qualification_review(form, DOCUMENTS, edition, given),
         "opinion": requests.opinion(form, DOCUMENTS, edition),
         "visa_review": requests.visa_review(form, DOCUMENTS, edition),
+        "inspection": requests.inspection(form, dt.date(2022, 9, 1), edition),
+        "exchange": requests.exchange(form, "GC20220415ABCDEF"),
         "contact": requests.contact(form),
         "residence": requests.residence(changed()),
     }
