@@ -12,14 +12,17 @@ from importlib.resources import files
 
 import msgspec
 import pylopdf_fonts_zh_tw
+import segno
 import typst
 
 from adapters.nia.adapter import Card
 from services.events import PermitEffect
 from services.gold_card.edition import Edition
 from services.gold_card.form import StayStatus
+from services.sealing import Mark
 from services.text import Text
 
+QUIET_MODULES = 4  # ISO/IEC 18004: the margin without which a reader may not find the code
 TITLE = Text("就業金卡核准結果通知", "Employment Gold Card: notice of the result")
 _ISSUER = "內政部移民署（單一服務窗口）"
 _FOOTER = Text("本文件為電子文件，列印本無須用印。", "This is an electronic document.")
@@ -27,6 +30,7 @@ _NOT_THE_CARD = Text(
     "本通知非就業金卡。卡片由內政部移民署製發，請依下列方式領取。",
     "This notice is not the card. The National Immigration Agency issues the card; collect it as stated below.",
 )
+_VERIFY = Text("掃描條碼或至下列網址查驗本文件", "Scan the code, or open this address, to verify this document")
 _COLUMN_ITEM = Text("項目", "Item")
 _COLUMN_VALUE = Text("內容", "Content")
 _FOLLOW_UPS = Text("領卡後應注意事項", "What to know afterwards")
@@ -73,8 +77,21 @@ class _Section(msgspec.Struct, frozen=True):
     rows: tuple[_Row, ...]
 
 
+class _Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """The mark as the template takes it: the QR code as grey pixels, one a module, in rows of `size`."""
+
+    caption: Text
+    description: str
+    address: str
+    link: str
+    size: int
+    pixels: tuple[int, ...]
+
+
 class _Template(msgspec.Struct, frozen=True, kw_only=True):
     """The facts as the template takes them."""
+
+    mark: _Drawn
 
     title: str
     title_en: str
@@ -88,13 +105,14 @@ class _Template(msgspec.Struct, frozen=True, kw_only=True):
     follow_ups: tuple[Text, ...]
 
 
-def render(facts: OutcomeFacts, edition: Edition) -> bytes:
-    """The notice as PDF; the same facts give the same bytes."""
-    return _compile(_template(facts, edition), facts.decided_on)
+def render(facts: OutcomeFacts, edition: Edition, mark: Mark) -> bytes:
+    """The notice as PDF; the same facts and mark give the same bytes."""
+    return _compile(_template(facts, edition, mark), facts.decided_on)
 
 
-def _template(facts: OutcomeFacts, edition: Edition) -> _Template:
+def _template(facts: OutcomeFacts, edition: Edition, mark: Mark) -> _Template:
     return _Template(
+        mark=_drawn(mark),
         title=TITLE.zh,
         title_en=TITLE.en,
         issuer=_ISSUER,
@@ -159,6 +177,20 @@ def _permits(facts: OutcomeFacts) -> _Section:
             )
         )
     return _Section(_PERMITS, tuple(rows))
+
+
+def _drawn(mark: Mark) -> _Drawn:
+    # The lowest level of correction: a printed page is clean, and larger modules are read more surely.
+    code = segno.make_qr(mark.link, error="l", mode="byte", boost_error=False)
+    rows = [[0 if dark else 255 for dark in row] for row in code.matrix_iter(border=QUIET_MODULES)]
+    return _Drawn(
+        caption=_VERIFY,
+        description=f"{_VERIFY.zh} {_VERIFY.en}",
+        address=mark.address,
+        link=mark.link,
+        size=len(rows),
+        pixels=tuple(pixel for row in rows for pixel in row),
+    )
 
 
 def _same(value: str) -> Text:

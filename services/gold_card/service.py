@@ -25,10 +25,12 @@ from services.gold_card.flow import INSPECTION, SUPPLEMENT, Flow
 from services.gold_card.form import CATEGORIES, FORM
 from services.gold_card.quote import Quote, quote
 from services.gold_card.steps import BOCA, RESIDENCE, card_of, complete_form, edition_of, form_of, outcome_of
+from services.sealing import Essentials, Mark
 from services.service import DueDate, Identity, Moves, Proposal, UploadRule
 from services.text import Language, Text
 
 SERVICE_ID = "gold_card"
+CARD_END = 4  # so many characters of a card's number tell it from a person's other ones, and no more
 
 _RESTS = {
     SUPPLEMENT: Text("補正期間", "a supplement is awaited"),
@@ -158,7 +160,19 @@ class GoldCard:
             due.append(_due(case, own, edition_of(case).duty("supplement"), today))
         return due
 
-    def render_outcome(self, case: Case) -> bytes:
+    def outcome_essentials(self, case: Case) -> Essentials:
+        """See `Service`."""
+        if case.decision is None:
+            raise NotAllowed("outcome", "案件尚未核准", "the case is not approved")
+        return Essentials(
+            case_number=case.number,
+            kind=f"{SERVICE_ID}.outcome",
+            outcome=case.decision.outcome,
+            decided_on=case.decision.decided_on,
+            card=card.number[-CARD_END:] if (card := card_of(case)) else "",
+        )
+
+    def render_outcome(self, case: Case, mark: Mark) -> bytes:
         """See `Service`."""
         card, form = card_of(case), form_of(case)
         if case.decision is None or case.decision.outcome != "approved" or case.submitted_at is None:
@@ -177,7 +191,7 @@ class GoldCard:
             card=card,
             certificate=case.decision.certificate.get("number", ""),
         )
-        return outcome.render(facts, edition_of(case))
+        return outcome.render(facts, edition_of(case), mark)
 
     def label(self, case: Case, service_state: str, language: Language) -> str:
         """See `Service`."""

@@ -12,7 +12,9 @@ from adapters.nia.adapter import Card
 from services.events import PermitEffect
 from services.gold_card.edition import Edition
 from services.gold_card.outcome import OutcomeFacts, render
+from services.sealing import Mark
 
+MARK = Mark("https://onestop.example/verify/x", "https://onestop.example/verify/x#token")
 FACTS = OutcomeFacts(
     case_number="111123456785",
     filed_on=dt.date(2022, 3, 1),
@@ -50,7 +52,7 @@ def text_of(pdf: bytes) -> str:
 
 
 def test_the_notice_tells_the_result_in_both_languages(edition: Edition) -> None:
-    text = text_of(render(FACTS, edition))
+    text = text_of(render(FACTS, edition, MARK))
 
     for said in ("就業金卡核准結果通知", "111123456785", "DUPONT,MARIE（杜瑪麗）", "文化藝術", "Cultureandarts",
                  "2022-04-16", "2025-04-15", "免辦notneeded", "臺北市服務站", "許可辦法§10"):  # fmt: skip
@@ -60,21 +62,21 @@ def test_the_notice_tells_the_result_in_both_languages(edition: Edition) -> None
 def test_from_abroad_the_notice_names_the_certificate_and_its_exchange(edition: Edition) -> None:
     facts = msgspec.structs.replace(FACTS, stay="abroad", card=None, certificate="GC20220415ABCDEF")
 
-    text = text_of(render(facts, edition))
+    text = text_of(render(facts, edition, MARK))
 
     assert "境外核准證明" in text
     assert "GC20220415ABCDEF" in text
     assert "Within30daysafterentry" in text
     assert "Cardnumber" not in text
-    assert "Within30daysafterentry" not in text_of(render(FACTS, edition))
+    assert "Within30daysafterentry" not in text_of(render(FACTS, edition, MARK))
 
 
 def test_the_notice_says_that_it_is_not_the_card(edition: Edition) -> None:
-    assert "本通知非就業金卡" in text_of(render(FACTS, edition))
+    assert "本通知非就業金卡" in text_of(render(FACTS, edition, MARK))
 
 
 def test_the_document_is_titled_tagged_and_in_chinese_and_fits_one_page(edition: Edition) -> None:
-    reader = pypdf.PdfReader(io.BytesIO(render(FACTS, edition)))
+    reader = pypdf.PdfReader(io.BytesIO(render(FACTS, edition, MARK)))
     catalog: Any = reader.root_object
 
     assert len(reader.pages) == 1
@@ -88,7 +90,7 @@ def test_the_document_is_titled_tagged_and_in_chinese_and_fits_one_page(edition:
 
 
 def test_its_font_is_embedded(edition: Edition) -> None:
-    page: Any = pypdf.PdfReader(io.BytesIO(render(FACTS, edition))).pages[0]
+    page: Any = pypdf.PdfReader(io.BytesIO(render(FACTS, edition, MARK))).pages[0]
 
     fonts = page["/Resources"]["/Font"].values()
     described = [font.get_object()["/DescendantFonts"][0]["/FontDescriptor"] for font in fonts]
@@ -99,7 +101,7 @@ def test_its_font_is_embedded(edition: Edition) -> None:
 
 
 def test_the_same_facts_give_the_same_bytes(edition: Edition) -> None:
-    assert render(FACTS, edition) == render(FACTS, edition)
+    assert render(FACTS, edition, MARK) == render(FACTS, edition, MARK)
 
 
 @pytest.mark.parametrize(
@@ -115,4 +117,4 @@ def test_the_same_facts_give_the_same_bytes(edition: Edition) -> None:
 def test_what_looks_like_markup_is_shown_as_it_is(edition: Edition, hostile: str) -> None:
     facts = msgspec.structs.replace(FACTS, holder=hostile)
 
-    assert "".join(hostile.split()) in text_of(render(facts, edition))
+    assert "".join(hostile.split()) in text_of(render(facts, edition, MARK))
