@@ -30,7 +30,9 @@ _NOT_THE_CARD = Text(
     "本通知非就業金卡。卡片由內政部移民署製發，請依下列方式領取。",
     "This notice is not the card. The National Immigration Agency issues the card; collect it as stated below.",
 )
-_VERIFY = Text("掃描條碼或至下列網址查驗本文件", "Scan the code, or open this address, to verify this document")
+_VERIFY = Text(
+    "掃描條碼或至下列網址查驗本文件", "Scan the code, or open this address, to verify this document"
+)
 _COLUMN_ITEM = Text("項目", "Item")
 _COLUMN_VALUE = Text("內容", "Content")
 _FOLLOW_UPS = Text("領卡後應注意事項", "What to know afterwards")

@@ -46,7 +46,7 @@ def check(
         *_qualification(form, legal_date, edition),
         *_history(form, legal_date),
         *_card(form, edition),
-        *_documents(form, documents, edition),
+        *missing_documents(msgspec.to_builtins(form), documents, edition),
     ]
     unverified = edition.warning_on(legal_date)
     if unverified is not None:
@@ -195,8 +195,9 @@ def _card(form: GoldCardForm, edition: Edition) -> Iterator[Finding]:
         yield _finding("/card/collection_station", "not_an_option", _NOT_AN_OPTION, "許可辦法 §6")
 
 
-def _documents(form: GoldCardForm, documents: Sequence[Document], edition: Edition) -> Iterator[Finding]:
-    answers, held = msgspec.to_builtins(form), {document.slot for document in documents}
+def missing_documents(answers: object, documents: Sequence[Document], edition: Edition) -> Iterator[Finding]:
+    """The uploads that the answers, which may be incomplete, make necessary and that are not there."""
+    held = {document.slot for document in documents}
     for slot in edition.slots:
         if "upload" in slot.how and slot.is_required(answers) and slot.id not in held:
             text = _NO_DOCUMENT.format(title=slot.title)

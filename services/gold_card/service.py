@@ -91,10 +91,10 @@ class GoldCard:
     def filing_problems(self, case: Case, at: At) -> list[Problem]:
         """See `Service`."""
         form = complete_form(case, case.form)
+        edition = _edition_at(case, at)
         found = [*_residence(case), *self.form_problems(form, complete=True)]
         if found:
-            return found
-        edition = _edition_at(case, at)
+            return [*found, *rules.missing_documents(form, case.documents, edition)]
         checked = rules.check(FORM.decode(form), case.documents, at.legal_date, edition)
         return list(blocking(checked, draft=False))
 

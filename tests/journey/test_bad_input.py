@@ -167,6 +167,7 @@ async def test_incomplete_application_is_not_filed_and_says_all_that_is_missing(
 
     found = pointers(problem(refused, 422, "invalid-input"))
     assert {"/passport", "/contact", "/declarations", "/person/sex", "/person/category"} <= found
+    assert {"document:passport", "document:photo", "document:qualification"} <= found
     assert (await ada.case(case))["state"] == "draft"
 
 
