@@ -6,11 +6,19 @@ import msgspec
 import pytest
 
 from adapters.boca import sandbox as boca
-from adapters.boca.adapter import VisaRequest
+from adapters.boca.adapter import InspectionRequest, Place, VisaRequest
 from adapters.field_authority import sandbox as ministries
 from adapters.nia import sandbox as nia
-from adapters.nia.adapter import Arc, CardWish, ResidenceRequest, ReviewRequest
-from adapters.sandbox_kit import Facts, months_after
+from adapters.nia.adapter import (
+    Arc,
+    CardWish,
+    CertificateNumber,
+    ExchangeRequest,
+    ResidenceRequest,
+    ReviewRequest,
+    Stay,
+)
+from adapters.sandbox_kit import Facts, Problem, months_after
 from adapters.vocabulary import Decision, Qualification
 from adapters.wda import sandbox as wda
 from adapters.wda.adapter import Opinion
@@ -27,6 +35,10 @@ from tests.adapters.samples import (
 
 FILED_ON = dt.date(2026, 11, 23)
 ISSUED_ON = dt.date(2026, 12, 21)
+INSPECTION = InspectionRequest(person=PERSON, passport=PASSPORT, places=("mission",), due_on=ISSUED_ON)
+EXCHANGE = ExchangeRequest(
+    person=PERSON, certificate=CertificateNumber(number="GC1"), card=CardWish(validity_years=3)
+)
 
 
 @pytest.fixture
@@ -141,6 +153,40 @@ class TestNia:
 
         assert (answer.decision.outcome, answer.card) == ("supplement", None)
 
+    def test_who_is_abroad_is_given_a_certificate_and_no_card(self, facts: Facts) -> None:
+        answer = nia.final_review(facts, msgspec.structs.replace(REVIEW, stay=Stay(status="abroad")))
+
+        assert answer.card is None
+        assert answer.certificate is not None
+        assert answer.certificate.issued_on == ISSUED_ON
+
+    @pytest.mark.parametrize("days", [0, 30])
+    def test_certificate_is_exchanged_within_thirty_days_of_the_entry(self, facts: Facts, days: int) -> None:
+        entered_on = ISSUED_ON - dt.timedelta(days=days)
+
+        answer = nia.exchange(facts, EXCHANGE, nia.Appearance(certificate="GC1", entered_on=entered_on))
+
+        assert is_identity_number(answer.card.number)
+        assert (answer.entered_on, answer.collected_on) == (entered_on, ISSUED_ON)
+
+    @pytest.mark.parametrize(
+        ("certificate", "days", "code"),
+        [
+            ("GC1", 31, "not-within-the-days-after-entry"),
+            ("GC1", -1, "not-within-the-days-after-entry"),
+            ("GC2", 1, "other-certificate"),
+        ],
+    )
+    def test_otherwise_no_card_is_handed_over(
+        self, facts: Facts, certificate: str, days: int, code: str
+    ) -> None:
+        shown = nia.Appearance(certificate=certificate, entered_on=ISSUED_ON - dt.timedelta(days=days))
+
+        with pytest.raises(Problem) as refusal:
+            nia.exchange(facts, EXCHANGE, shown)
+
+        assert refusal.value.code == code
+
 
 class TestWda:
     """The labour agency."""
@@ -229,6 +275,41 @@ class TestBoca:
         answer = boca.visa_review(facts, VisaRequest(person=PERSON, passport=passport))
 
         assert answer.decision.outcome == outcome
+
+    def test_passport_in_the_notice_passes_the_inspection(self, facts: Facts) -> None:
+        answer = boca.inspection(
+            facts, INSPECTION, boca.Appearance(passport_number="X12345678", place="mission")
+        )
+
+        assert (answer.decision.outcome, answer.inspected_on, answer.place) == (
+            "passed",
+            ISSUED_ON,
+            "mission",
+        )
+
+    def test_other_passport_sends_the_notice_back_to_be_corrected(self, facts: Facts) -> None:
+        answer = boca.inspection(
+            facts, INSPECTION, boca.Appearance(passport_number="X99999999", place="mission")
+        )
+
+        assert targets(answer.decision) == ["/passport", "document:passport"]
+
+    @pytest.mark.parametrize(
+        ("place", "due_on", "code"),
+        [
+            ("bureau", ISSUED_ON, "not-inspected-here"),
+            ("mission", ISSUED_ON - dt.timedelta(days=1), "notice-expired"),
+        ],
+    )
+    def test_nothing_is_inspected_elsewhere_or_too_late(
+        self, facts: Facts, place: Place, due_on: dt.date, code: str
+    ) -> None:
+        notice = msgspec.structs.replace(INSPECTION, due_on=due_on)
+
+        with pytest.raises(Problem) as refusal:
+            boca.inspection(facts, notice, boca.Appearance(passport_number="X12345678", place=place))
+
+        assert refusal.value.code == code
 
 
 def with_passport(review: ReviewRequest, **changes: object) -> ReviewRequest:
