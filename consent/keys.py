@@ -102,6 +102,7 @@ class FileKeyStore:
         self.log_cosigning_key()
         for purpose in purposes:
             self.signing_key(purpose)
+        self.document_seal()
 
     def master_key(self, version: int | None = None) -> tuple[int, bytes]:
         """See `KeyStore`; versions are files `master-1.key`, `master-2.key` ..."""
