@@ -19,7 +19,7 @@ from litestar.types import BeforeMessageSendHookHandler, Message, Scope
 from gateway import parts
 from gateway.problems import EXCEPTION_HANDLERS
 from gateway.requests import GatewayRequest
-from gateway.routes import agency, health, identity, landing, tokens
+from gateway.routes import agency, health, identity, landing, tokens, verify
 from gateway.routes.citizen import cases, consents, documents, services
 from gateway.settings import Settings
 from gateway.telemetry import Requests
@@ -36,6 +36,7 @@ ROUTERS = (
     tokens.router,
     health.router,
     landing.router,
+    verify.router,
 )
 DEPENDENCIES = ("settings", "database", "vault", "minter", "registry", "relying_party", "flow")
 

@@ -55,6 +55,11 @@ AUDIENCES: Mapping[str, Audience] = {
         "Public keys and status lists. Open to anyone.",
         ("/oauth",),
     ),
+    "verify": Audience(
+        "onestop for whoever was shown a document",
+        "Whether a document is genuine and still holds, and the keys to verify it offline. Open to anyone.",
+        ("/verify", "/.well-known"),
+    ),
 }
 
 

@@ -149,6 +149,9 @@ AUDIENCE = {
     "GET /": "public",
     "GET /cases": "public",  # a page that says nothing of anybody
     "GET /cases/{case_id:uuid}": "public",
+    "GET /verify/{document:str}": "public",  # what the QR code says that one must hold to ask
+    "POST /verify": "public",
+    "GET /.well-known/onestop-documents.jwks": "public",
     "GET /login": "browser",
     "GET /login/callback": "browser",
     "POST /logout": "own",

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "gateway.cli.doctor:doctor",
     "audit": "gateway.cli.audit:audit",
     "call": "gateway.cli.call:call",
+    "document": "gateway.cli.document:document",
 }
 
 
