@@ -9,12 +9,14 @@ first, so that a sender learns everything at once.
 """
 
 import json
+from collections.abc import AsyncGenerator
 from functools import cache
 from typing import Any
 
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.exceptions import InternalServerException
 from msgspec.inspect import is_struct_type
 
 from services.errors import InvalidInput
@@ -29,6 +31,14 @@ class MalformedBody(Exception):
 
 class GatewayRequest(Request[Any, Any, State]):
     """A request whose JSON body is strict."""
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body in parts. Raises MalformedBody where it is cut off, which the framework calls our fault."""
+        try:
+            async for part in super().stream():
+                yield part
+        except InternalServerException:
+            raise MalformedBody("the body was cut off") from None
 
     async def json(self) -> Any:
         """The decoded body; None when it is empty. Raises MalformedBody, or InvalidInput with all problems."""
