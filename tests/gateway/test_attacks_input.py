@@ -166,7 +166,7 @@ async def test_value_that_only_the_types_refuse_is_pointed_at(world: World) -> N
 
     case = await world.ada.draft({**whole, "card": {**whole["card"], "validity_years": 3.0}})
 
-    assert [found["pointer"] for found in case["problems"]] == ["/card/validity_years"]
+    assert "/card/validity_years" in {found["pointer"] for found in case["problems"]}
 
 
 @pytest.mark.parametrize("day", ["0000-01-01", "not a day"])
