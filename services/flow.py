@@ -11,7 +11,7 @@ and logged before anything is stored, and only then does the answer's strict sha
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -250,7 +250,7 @@ class Flow:
         if moves.issue_outcome:
             following.append(await self._issue(conn, case, at))
         if moves.end_bases:
-            await self._move_bases(conn, case, ENDS)
+            await self._move_bases(conn, case, ENDS, lasting=moves.lasting)
         return following
 
     async def _plan(
@@ -396,10 +396,15 @@ class Flow:
         await log.append(conn, self.vault, [event])
 
     async def _move_bases(
-        self, conn: AsyncConnection, case: Case, edges: Mapping[BasisState, BasisEvent]
+        self,
+        conn: AsyncConnection,
+        case: Case,
+        edges: Mapping[BasisState, BasisEvent],
+        lasting: Collection[str] = (),
     ) -> None:
         for stored in await bases.of_case(conn, self.vault, case.case_id):
-            if event := edges.get(stored.basis.state):
+            event = edges.get(stored.basis.state)
+            if event and stored.basis.purpose_code not in lasting:
                 await bases.move(conn, self.vault, stored.basis.basis_id, event)
 
     async def _issue(self, conn: AsyncConnection, case: Case, at: At) -> ev.OutcomeIssued:

@@ -53,6 +53,7 @@ class Moves(msgspec.Struct, frozen=True, kw_only=True):
     timers: tuple[Timer, ...] = ()
     take_effect: bool = False  # the case's recorded bases come into force
     end_bases: bool = False  # the case's bases end: its purpose is reached or gone
+    lasting: tuple[str, ...] = ()  # purposes that outlast the end: their bases run until they expire
     issue_outcome: bool = False  # the notice of the result is made and stored
 
 

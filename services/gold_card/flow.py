@@ -37,6 +37,7 @@ from services.service import NOTHING, Identity, Moves, PlannedCall, Timer
 EPAY, NOTIFY = "epay", "notify"
 FIELD_AUTHORITY = "field_authority"
 CLOCKS = ("review", "review_target")
+LASTING = ("gold_card.notification",)  # a decision has to be served after it was taken (行政程序法 §100)
 SUPPLEMENT, INSPECTION = "supplement", "passport_inspection"  # what the clocks rest for
 
 
@@ -301,6 +302,7 @@ class Flow:
             calls=calls,
             timers=tuple(Timer(name=name, due_at=None) for name in dict.fromkeys(timers)),
             end_bases=not event.certificate,
+            lasting=LASTING if case.duties and event.outcome != "withdrawn" else (),
             issue_outcome=event.outcome == "approved",
         )
 
@@ -318,6 +320,7 @@ class Flow:
             events=(state(edition_of(case), "collected"),),
             calls=(self._message(case, "collected"),),
             end_bases=True,
+            lasting=LASTING,
             issue_outcome=True,
         )
 

@@ -147,6 +147,25 @@ async def test_notice_that_was_shown_can_be_shown_again(world: World) -> None:
     assert unknown.status_code == 404
 
 
+async def test_notices_can_still_be_served_after_the_decision(world: World) -> None:
+    """The contact is registered late: slower than the whole review, so that its basis must outlast it."""
+    await world.fault(agency="notify", operation="contact", kind="5xx", count=5)
+    async with world.applicant() as ada:
+        await ada.log_in("ada")
+        case = await steps.paid(ada)
+        case = await ada.wait_for(case, {"state": "approved"}, seconds=60)
+        case = await ada.wait_for(case, {"open_calls": 0}, seconds=120)
+        bases = (await ada.get("/api/v1/consents")).json()["bases"]
+        timeline = (await ada.get(f"/api/v1/cases/{case['case_id']}/timeline")).json()["entries"]
+
+    mine = {
+        b["purpose"]: b["state"] for b in bases if b["case_id"] == case["case_id"] and not b["withdrawable"]
+    }
+    assert mine["gold_card.notification"] == "in_force"
+    assert mine["gold_card.review"] == "ended"
+    assert "call_failed" not in {entry["type"] for entry in timeline}
+
+
 async def test_withdrawn_application_gets_no_further_call(world: World) -> None:
     async with world.applicant() as ada:
         await ada.log_in("ada")

@@ -102,6 +102,7 @@ def _joined(first: Moves, second: Moves) -> Moves:
         timers=(*first.timers, *second.timers),
         take_effect=first.take_effect or second.take_effect,
         end_bases=first.end_bases or second.end_bases,
+        lasting=first.lasting or second.lasting,
         issue_outcome=first.issue_outcome or second.issue_outcome,
     )
 
@@ -158,6 +159,7 @@ def test_reviews_follow_each_other_to_the_approval(application: Application) -> 
     assert application.case.decision is not None
     assert application.case.decision.card["number"] == CARD["number"]
     assert (ended.issue_outcome, ended.end_bases) == (True, True)
+    assert ended.lasting == ("gold_card.notification",)
     assert {"wda decision_notice", "notify send"} <= set(called(ended))
     assert timers(ended) == {"payment": False, "supplement": False}
 
