@@ -1,7 +1,7 @@
 """The orchestration: what an event sets off, and what an agency's answer means. The only place that does both.
 
 `advance` appends events to a case, lets the service react, and carries its moves out: further events, agency
-calls with their log leaves, timers, bases that begin or end. All of it is in the caller's transaction, so that
+calls (`services.planning`), timers, bases that begin or end. All of it is in the caller's transaction, so that
 a case never stands between two states and no call exists without its reason.
 
 `answer` is where data comes in: the lawful basis is checked again as it is now, what lies beyond it is dropped
@@ -19,21 +19,22 @@ import msgspec
 from sqlalchemy import delete, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.contract import Operation, OperationKind, Request, members_of
+from adapters.contract import Operation, Request
 from adapters.errors import Unsupported
 from consent import bases, log, policy
-from consent.errors import CeilingExceeded, NotPermitted
+from consent.errors import NotPermitted
 from consent.ids import uuid7
 from consent.keys import Vault
-from consent.lifecycle import LIVE_STATES, BasisEvent
-from consent.model import Authority, BasisState, EventType, Grant, LawfulBasis, LogEvent, Permit
-from services import calls, catalog, documents, issued, store
+from consent.lifecycle import BasisEvent
+from consent.model import BasisState, EventType, Grant, LogEvent
+from services import calls, documents, issued, store
 from services import events as ev
 from services.case import At, Case, evolve, new_number
 from services.errors import CaseNotFound, ServiceNotFound
 from services.outbox import CallStatus
+from services.planning import Operations, Planner, object_in
 from services.sealing import Sealer
-from services.service import Moves, PlannedCall, Service
+from services.service import Moves, Service
 from services.text import Language
 
 # How a basis ends with its case: a consent has no purpose left either, whether it was used or not.
@@ -46,8 +47,6 @@ ENDS = {
 }
 EVENTS_MAX = 200
 SYSTEM = "system"
-
-Operations = Mapping[str, Mapping[str, Operation]]  # agency name -> operation name -> operation
 
 
 class Flow:
@@ -63,8 +62,7 @@ class Flow:
     ) -> None:
         self.vault = vault
         self.services = services
-        self._operations = operations
-        self._callback_url = callback_url
+        self.planner = Planner(vault, operations, callback_url)
         self._sealer = sealer
 
     def service_of(self, case: Case) -> Service:
@@ -77,13 +75,6 @@ class Flow:
             return self.services[service_id]
         except KeyError:
             raise ServiceNotFound(f"there is no service '{service_id}'") from None
-
-    def operation(self, agency: str, name: str) -> Operation:
-        """An agency's operation. Raises Unsupported."""
-        try:
-            return self._operations[agency][name]
-        except KeyError:
-            raise Unsupported(f"agency '{agency}' has no operation '{name}'") from None
 
     async def open_case(
         self, conn: AsyncConnection, service_id: str, applicant: str, language: Language
@@ -129,7 +120,7 @@ class Flow:
         Raises Unsupported when the answer has not the operation's shape. A basis that no longer holds
         withholds the answer: nothing of it is stored, and the case is told that the call failed.
         """
-        operation = self.operation(call.agency, call.operation)
+        operation = self.planner.operation(call.agency, call.operation)
         case = await store.load_case(conn, self.vault, call.case_id, lock=True)
         try:
             grant, stored = await self._answer_grant(conn, call, operation, at)
@@ -137,7 +128,7 @@ class Flow:
             await self._log(conn, case, call, EventType.DATA_WITHHELD, details={"reason": error.reason})
             await self._fail(conn, case, call, CallStatus.REFUSED, f"withheld: {error.reason}", at)
             return
-        data = _object(raw)
+        data = object_in(raw)
         allowed = operation.answer.__struct_fields__ if grant is None else grant.fields
         released = policy.release(allowed, data)
         if released.surplus:
@@ -169,46 +160,6 @@ class Flow:
         await self._log(conn, case, call, EventType.DATA_WITHHELD, details={"reason": error.reason})
         await self._fail(conn, case, call, CallStatus.REFUSED, f"not permitted: {error.reason}", at)
 
-    async def authorities(
-        self, conn: AsyncConnection, claimed: Sequence[calls.Call], now: dt.datetime
-    ) -> list[Permit | Authority | NotPermitted | Unsupported]:
-        """What each call may be made with, by its basis as it is now; the refusal where there is nothing."""
-        wanted = {call.basis_id for call in claimed if call.basis_id is not None}
-        held = await bases.load_many(conn, self.vault, wanted) if wanted else {}
-        return [self._authority(call, held, now) for call in claimed]
-
-    def _authority(
-        self, call: calls.Call, held: Mapping[UUID, bases.StoredBasis], now: dt.datetime
-    ) -> Permit | Authority | NotPermitted | Unsupported:
-        try:
-            operation = self.operation(call.agency, call.operation)
-        except Unsupported as error:  # the agency is no longer configured
-            return error
-        if call.basis_id is None:
-            return Authority(
-                call_id=call.call_id,
-                case_reference=call.case_number,
-                agency=call.agency,
-                resource=operation.resource,
-                ground=operation.ground,
-            )
-        stored = held.get(call.basis_id)
-        if stored is None:
-            return NotPermitted("unknown", "the lawful basis is gone or cannot be read")
-        try:
-            return policy.permit(
-                stored.basis,
-                sha256=stored.sha256,
-                call_id=call.call_id,
-                agency=call.agency,
-                resource=operation.resource,
-                fields=(),
-                status=stored.status,
-                now=now,
-            )
-        except NotPermitted as error:
-            return error
-
     async def _fail(
         self, conn: AsyncConnection, case: Case, call: calls.Call, status: CallStatus, reason: str, at: At
     ) -> None:
@@ -231,7 +182,7 @@ class Flow:
         body = await calls.body_of(conn, self.vault, call.call_id)
         if body is None or call.basis_id is None or str(document_id) not in _named_documents(body):
             raise CaseNotFound("no such document")
-        operation = self.operation(call.agency, call.operation)
+        operation = self.planner.operation(call.agency, call.operation)
         case = await store.load_case(conn, self.vault, call.case_id, lock=True)
         _, stored = await self._answer_grant(conn, call, operation, at)
         details = {"document": str(document_id)}
@@ -244,7 +195,7 @@ class Flow:
             await self._move_bases(conn, case, {BasisState.RECORDED: BasisEvent.TAKE_EFFECT})
         following: list[ev.CaseEvent] = list(moves.events)
         if moves.calls:
-            following.extend(await self._plan(conn, case, moves.calls, at))
+            following.extend(await self.planner.plan(conn, case, moves.calls, at))
         for timer in moves.timers:
             await _set_timer(conn, case.case_id, timer.name, timer.due_at)
         if moves.issue_outcome:
@@ -252,104 +203,6 @@ class Flow:
         if moves.end_bases:
             await self._move_bases(conn, case, ENDS, lasting=moves.lasting)
         return following
-
-    async def _plan(
-        self, conn: AsyncConnection, case: Case, planned: Sequence[PlannedCall], at: At
-    ) -> list[ev.CaseEvent]:
-        """Store calls with the log leaves that authorise them; one that no basis covers fails at once."""
-        held = await bases.of_case(conn, self.vault, case.case_id)
-        following: list[ev.CaseEvent] = []
-        authorised: list[tuple[calls.NewCall, LogEvent]] = []
-        for wanted in planned:
-            call_id = uuid7()
-            try:
-                authorised.append(await self._authorise(conn, case, wanted, call_id, held, at))
-            except NotPermitted as error:
-                following.append(
-                    ev.CallFailed(
-                        call=call_id,
-                        agency=wanted.agency,
-                        operation=wanted.operation,
-                        status=CallStatus.REFUSED,
-                        reason=f"not permitted: {error.reason}",
-                    )
-                )
-            else:
-                following.append(
-                    ev.CallPlanned(call=call_id, agency=wanted.agency, operation=wanted.operation)
-                )
-        event_ids = await log.append(conn, self.vault, [event for _, event in authorised])
-        stored = [
-            msgspec.structs.replace(call, event_id=event_id)
-            for (call, _), event_id in zip(authorised, event_ids, strict=True)
-        ]
-        await calls.store(conn, self.vault, stored, at.machine)
-        return following
-
-    async def _authorise(
-        self,
-        conn: AsyncConnection,
-        case: Case,
-        wanted: PlannedCall,
-        call_id: UUID,
-        held: Sequence[bases.StoredBasis],
-        at: At,
-    ) -> tuple[calls.NewCall, LogEvent]:
-        """The call as it will be stored and the log event that states why it may be made."""
-        operation = self.operation(wanted.agency, wanted.operation)
-        data = msgspec.json.encode(wanted.data)
-        basis = None
-        purpose = operation.ground
-        fields: tuple[str, ...] = ()
-        if operation.kind is OperationKind.DATA:
-            found = _covering(held, wanted.agency, operation.resource)
-            _check_purpose(case, found.basis)
-            item, grant = policy.item_for(found.basis, wanted.agency, operation.resource)
-            policy.permit(
-                found.basis,
-                sha256=found.sha256,
-                call_id=call_id,
-                agency=wanted.agency,
-                resource=operation.resource,
-                fields=members_of(_object(data)),
-                status=found.status,
-                now=at.machine,
-            )
-            await bases.use(conn, found.basis.basis_id, item, grant, call_id)
-            basis, purpose, fields = found.basis, found.basis.purpose_code, grant.fields
-        body = Request(
-            call=call_id,
-            case=case.number,
-            purpose=purpose,
-            filed_at=_rfc3339(case.submitted_at),
-            callback=self._callback_url,
-            data=msgspec.Raw(data),
-        )
-        call = calls.NewCall(
-            call_id=call_id,
-            case_id=case.case_id,
-            case_number=case.number,
-            agency=wanted.agency,
-            operation=wanted.operation,
-            kind=operation.kind,
-            basis_id=basis.basis_id if basis else None,
-            basis_revision=basis.revision if basis else None,
-            event_id=call_id,  # replaced by the leaf's own id once it is appended
-            body=msgspec.json.encode(body),
-        )
-        event = LogEvent(
-            type=EventType.CALL_AUTHORIZED,
-            subject=case.applicant,
-            agency=wanted.agency,
-            basis=basis.kind if basis else "",
-            basis_id=str(basis.basis_id) if basis else "",
-            call=str(call_id),
-            case=str(case.case_id),
-            purpose=purpose,
-            fields=fields,
-            details={"operation": wanted.operation},
-        )
-        return call, event
 
     async def _answer_grant(
         self, conn: AsyncConnection, call: calls.Call, operation: Operation, at: At
@@ -429,35 +282,6 @@ class Flow:
         return ev.OutcomeIssued(document=kept)
 
 
-def _covering(held: Sequence[bases.StoredBasis], agency: str, resource: str) -> bases.StoredBasis:
-    """The basis for an agency and resource: a live one before any other, the newest before older ones."""
-    covering = [
-        stored
-        for stored in held
-        if any(grant.agency == agency and grant.resource == resource for grant in stored.basis.grants)
-    ]
-    if not covering:
-        raise NotPermitted("no-basis", f"no lawful basis covers {resource} at {agency}")
-    live = [stored for stored in covering if stored.basis.state in LIVE_STATES]
-    return (live or covering)[-1]
-
-
-def _check_purpose(case: Case, basis: LawfulBasis) -> None:
-    """Raise NotPermitted when a basis asks for more than its purpose allows, as the catalogue is today."""
-    try:
-        catalog.service_info(case.service).purpose(basis.purpose_code).check(basis)
-    except (CeilingExceeded, KeyError) as error:
-        raise NotPermitted("beyond-purpose", "the basis asks for more than its purpose allows") from error
-
-
-def _object(raw: bytes) -> dict[str, object]:
-    """A JSON object's raw members. Raises Unsupported for anything else."""
-    try:
-        return msgspec.json.decode(raw, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unsupported("the answer is not a JSON object") from error
-
-
 def _check_shape(operation: Operation, released: policy.Released) -> None:
     """What the basis lets through must be an answer. Raises Unsupported.
 
@@ -473,7 +297,7 @@ def _check_shape(operation: Operation, released: policy.Released) -> None:
 
 def _named_documents(body: bytes) -> set[str]:
     """Ids of the documents that a stored request refers to."""
-    data = _object(bytes(msgspec.json.decode(body, type=Request).data))
+    data = object_in(bytes(msgspec.json.decode(body, type=Request).data))
     named = data.get("documents", [])
     return {str(item["document"]) for item in named} if isinstance(named, list) else set()
 
@@ -482,10 +306,6 @@ def _named(surplus: Sequence[str]) -> tuple[str, ...]:
     """Names of surplus members as the log may hold them: an agency chose these words, so they are bounded."""
     names_max, length_max = 50, 80
     return tuple(name[:length_max] for name in surplus[:names_max])
-
-
-def _rfc3339(instant: dt.datetime | None) -> str:
-    return "" if instant is None else instant.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
 
 
 async def _set_timer(conn: AsyncConnection, case_id: UUID, name: str, due_at: dt.datetime | None) -> None:

@@ -36,7 +36,7 @@ async def take_notice(conn: AsyncConnection, flow: Flow, agency: str, notice: Pa
 
 
 def _is_order(flow: Flow, call: calls.Call) -> bool:
-    return flow.operation(call.agency, call.operation).request is Order
+    return flow.planner.operation(call.agency, call.operation).request is Order
 
 
 async def _is_new(conn: AsyncConnection, call_id: UUID, notice: PaymentNotice) -> bool:

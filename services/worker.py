@@ -134,7 +134,7 @@ class Worker:
                     limit=free,
                     skip=self._busy(),
                 )
-                authorities = await self._flow.authorities(conn, [item.call for item in claimed], now)
+                authorities = await self._flow.planner.authorities(conn, [item.call for item in claimed], now)
             for item, authority in zip(claimed, authorities, strict=True):
                 self._in_flight[item.call.call_id] = item
                 task = asyncio.create_task(self._attempt(item, authority, now))

@@ -165,7 +165,7 @@ async def test_a_call_s_authority_is_looked_at_anew_when_it_is_made(office: Offi
     async def authorities() -> list[object]:
         async with office.database.write() as conn:
             held = [await office.call(data), await office.call(notice)]
-            return list(await office.flow.authorities(conn, held, (await store.now(conn)).machine))
+            return list(await office.flow.planner.authorities(conn, held, (await store.now(conn)).machine))
 
     before = await authorities()
     async with office.database.write() as conn:
@@ -295,7 +295,7 @@ async def test_a_service_that_is_not_there_opens_no_case(office: Office) -> None
 async def test_an_operation_that_is_not_there_is_unsupported(office: Office) -> None:
     for agency, name in (("nia", "fly"), ("nobody", "residence")):
         with pytest.raises(Unsupported):
-            office.flow.operation(agency, name)
+            office.flow.planner.operation(agency, name)
 
 
 async def test_a_call_of_no_case_is_not_found(office: Office) -> None:
