@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 
 AUTHORITY = "onestop document authority (self-made)"
 SEAL = "onestop document seal (self-made)"
+# Valid from a day ago: documents are sealed in the database's time, and that clock may be behind this one.
+CLOCKS_APART = dt.timedelta(days=1)
 AUTHORITY_YEARS, SEAL_YEARS = 20, 10
 YEAR = dt.timedelta(days=365)
 
@@ -83,7 +85,7 @@ def _certificate(
         .issuer_name(_name(issuer))
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now)
+        .not_valid_before(now - CLOCKS_APART)
         .not_valid_after(now + years * YEAR)
         .add_extension(
             x509.BasicConstraints(ca=authority, path_length=0 if authority else None), critical=True
